@@ -1,0 +1,48 @@
+package feed
+
+import (
+	"errors"
+	"fmt"
+)
+
+var (
+	// ErrTopicAbsent means that the cluster knows no topic of that name.
+	ErrTopicAbsent = errors.New("topic does not exist")
+	// errCorruptBatch marks records that do not decode as Kafka batches.
+	errCorruptBatch = errors.New("damaged record batch")
+)
+
+// A TopicChangedError means that the topic was deleted and created anew.
+type TopicChangedError struct {
+	Old, New TopicID
+}
+
+func (e *TopicChangedError) Error() string {
+	return fmt.Sprintf("topic was recreated: its id is %s, was %s", e.New, e.Old)
+}
+
+// An OutOfRangeError means that a partition's log does not have the position.
+type OutOfRangeError struct {
+	Partition int32
+	Position  int64
+	// LogStart and End are the partition's lowest offset and its high
+	// watermark, read after the fetch was refused.
+	LogStart, End int64
+}
+
+func (e *OutOfRangeError) Error() string {
+	return fmt.Sprintf("partition %d: position %d is outside of the log, which has offsets %d to %d", e.Partition, e.Position, e.LogStart, e.End)
+}
+
+// A DivergedError means that the log was truncated below the position and
+// written anew: what was read from there on is not in it any more.
+type DivergedError struct {
+	Partition int32
+	Position  int64
+	// End is where the log ends for the epoch of the last batch read.
+	End int64
+}
+
+func (e *DivergedError) Error() string {
+	return fmt.Sprintf("partition %d: the log was truncated to offset %d below the position %d", e.Partition, e.End, e.Position)
+}
