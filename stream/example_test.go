@@ -57,7 +57,7 @@ func show(addrs []string, topic string, n int, headers ...string) {
 	}
 }
 
-func print(_ context.Context, r stream.Record[string, string]) error {
+func printRecord(_ context.Context, r stream.Record[string, string]) error {
 	fmt.Println(r.Offset, r.Key, r.Value)
 	return nil
 }
@@ -96,7 +96,7 @@ func ExampleFlatMap() {
 			}
 			return out, nil
 		})
-	err := stream.Run(context.Background(), stream.ForEach(words, print),
+	err := stream.Run(context.Background(), stream.ForEach(words, printRecord),
 		stream.Brokers(addrs...), stream.Group("example"), stream.StopAtEnd())
 	fmt.Println(err)
 	// Output:
@@ -110,7 +110,7 @@ func ExampleNew() {
 	addrs, stop := broker("one", "two")
 	defer stop()
 
-	w, err := stream.New(stream.ForEach(stream.From("in", codec.String(), codec.String()), print),
+	w, err := stream.New(stream.ForEach(stream.From("in", codec.String(), codec.String()), printRecord),
 		stream.Brokers(addrs...), stream.Group("example"), stream.StopAtEnd())
 	if err != nil {
 		fmt.Println(err)
@@ -130,7 +130,7 @@ func ExampleNew() {
 
 // New says everything that is wrong at once.
 func ExampleNew_mistakes() {
-	_, err := stream.New(stream.ForEach(stream.From("", codec.String(), codec.String()), print))
+	_, err := stream.New(stream.ForEach(stream.From("", codec.String(), codec.String()), printRecord))
 	fmt.Println(err)
 	// Output:
 	// stream: no brokers: give Brokers(...)
@@ -195,7 +195,7 @@ func ExampleProcess() {
 
 	countries := stream.Process(stream.From("in", codec.String(), codec.String()), "names",
 		stream.Processor[string, string, string, string](names{"de": "Germany", "fr": "France"}))
-	w, err := stream.New(stream.ForEach(countries, print),
+	w, err := stream.New(stream.ForEach(countries, printRecord),
 		stream.Brokers(addrs...), stream.Group("example"), stream.StopAtEnd())
 	if err != nil {
 		fmt.Println(err)

@@ -75,12 +75,11 @@ func (e *env) topic(name string, partitions int32) string {
 	return name
 }
 
-// put produces a record and returns its offset. A nil key or value is null.
-func (e *env) put(topic string, partition int32, key, value any, headers ...Header) int64 {
+// put produces a record. A nil key or value is null.
+func (e *env) put(topic string, partition int32, key, value any, headers ...Header) {
 	e.t.Helper()
 	r := &kgo.Record{Topic: topic, Partition: partition, Key: bytesOf(key), Value: bytesOf(value), Headers: headers}
 	require.NoError(e.t, e.client.ProduceSync(e.ctx(), r).FirstErr())
-	return r.Offset
 }
 
 // putN produces records "k<i>" to a partition, with values "v<i>".
