@@ -50,8 +50,9 @@ type Meta struct {
 // sees a null key or a null value: nulls are the caller's business.
 type Codec[T any] interface {
 	// Encode appends v's encoding to dst and returns the longer slice, like
-	// the append built-in. After an error the returned slice is dst,
-	// unchanged.
+	// the append built-in: it is nil for an empty encoding appended to a nil
+	// dst, which to Kafka would be a null. After an error the returned slice
+	// is dst, unchanged.
 	Encode(dst []byte, v T, m Meta) ([]byte, error)
 
 	// Decode returns the value that b encodes. It must use all of b: bytes
@@ -86,7 +87,7 @@ func (e *Error) Error() string {
 // Unwrap returns what was wrong.
 func (e *Error) Unwrap() error { return e.Err }
 
-// errOf wraps err, unless it is nil, with what the codec was doing.
+// errOf wraps err, which is not nil, with what the codec was doing.
 func errOf(op, name string, m Meta, err error) error {
 	return &Error{Op: op, Codec: name, Topic: m.Topic, Part: m.Part, Err: err}
 }

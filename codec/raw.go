@@ -1,7 +1,7 @@
 package codec
 
 // Bytes returns a codec that keeps bytes as they are. What it decodes is a
-// copy.
+// copy, and is never nil: no bytes are an empty slice.
 func Bytes() Codec[[]byte] { return bytesCodec{} }
 
 type bytesCodec struct{}
@@ -21,4 +21,5 @@ type stringCodec struct{}
 func (stringCodec) Encode(dst []byte, v string, _ Meta) ([]byte, error) {
 	return append(dst, v...), nil
 }
+
 func (stringCodec) Decode(b []byte, _ Meta) (string, error) { return string(b), nil }
