@@ -1,0 +1,165 @@
+package globaltable
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/globaltable/enrich/internal/store"
+)
+
+// engine is a table without its types: keys and values are bytes.
+type engine struct {
+	topic string
+	cfg   config
+	log   *slog.Logger
+	hooks hooks
+	shape shaper // nil if records are kept as they are
+	root  *store.Root
+
+	// view is what reads use: a generation, or why there is none.
+	view atomic.Pointer[view]
+
+	statusMu sync.Mutex
+	status   Status
+
+	ready     chan struct{}
+	readyOnce sync.Once
+
+	// changed wakes who waits for a position, or for the end of the run.
+	changed broadcast
+	// topicID is the id that positions are of, as last seen.
+	topicID atomic.Pointer[TopicID]
+	// follower is what reads the topic at the moment.
+	follower atomic.Pointer[follower]
+	// diverged is the number of the generation that the last session found
+	// to be cut off from the log; only supervise's goroutine uses it.
+	diverged uint64
+	tally    tally
+
+	mu     sync.Mutex // guards what follows
+	began  bool
+	closed bool
+	stop   context.CancelFunc // ends the run
+	done   chan struct{}      // closed when the run has ended
+}
+
+// view says what reads get.
+type view struct {
+	gen *store.Generation
+	err error // set if gen is nil
+}
+
+func newEngine(topic string, cfg config, root *store.Root, shape shaper) *engine {
+	e := &engine{
+		topic: topic, cfg: cfg, hooks: cfg.hooks, shape: shape, root: root,
+		log:   cfg.logger.With("table", topic),
+		ready: make(chan struct{}), done: make(chan struct{}),
+	}
+	e.view.Store(&view{err: fmt.Errorf("%w: table %s", ErrNotReady, topic)})
+	e.status.Since = time.Now()
+	return e
+}
+
+// run is Table.Run.
+func (e *engine) run(ctx context.Context) error {
+	e.mu.Lock()
+	switch {
+	case e.closed:
+		e.mu.Unlock()
+		return ErrClosed
+	case e.began:
+		e.mu.Unlock()
+		return ErrRunTwice
+	}
+	e.began = true
+	ctx, e.stop = context.WithCancel(ctx)
+	e.mu.Unlock()
+	defer func() {
+		e.stop()
+		close(e.done)
+		e.changed.wake()
+	}()
+
+	err := e.supervise(ctx)
+	e.mu.Lock()
+	closed := e.closed
+	e.mu.Unlock()
+	switch {
+	case err == nil && closed:
+		return ErrClosed
+	case err == nil:
+		e.setStatus(Stopped, "", nil)
+		return nil
+	}
+	err = fmt.Errorf("globaltable: table %s: %w", e.topic, err)
+	e.view.Store(&view{err: &RunError{Topic: e.topic, Err: err}})
+	e.setStatus(Failed, "", err)
+	return err
+}
+
+func (e *engine) close() error {
+	e.mu.Lock()
+	if e.closed {
+		e.mu.Unlock()
+		return nil
+	}
+	e.closed = true
+	began := e.began
+	if began {
+		e.stop()
+	}
+	e.mu.Unlock()
+	if began {
+		<-e.done
+	}
+	e.view.Store(&view{err: ErrClosed})
+	e.setStatus(Closed, "", nil)
+	e.changed.wake()
+	if err := e.root.Close(); err != nil {
+		return fmt.Errorf("globaltable: table %s: close: %w", e.topic, err)
+	}
+	return nil
+}
+
+// serve makes gen the one that answers.
+func (e *engine) serve(gen *store.Generation) {
+	e.view.Store(&view{gen: gen})
+	e.changed.wake()
+}
+
+// served returns the generation that answers, nil if none does.
+func (e *engine) served() *store.Generation { return e.view.Load().gen }
+
+// markReady closes the ready channel, the first time.
+func (e *engine) markReady(d Decision, r Reason) {
+	e.readyOnce.Do(func() {
+		close(e.ready)
+		e.hooks.ready(d, r)
+	})
+}
+
+// onView calls fn with the generation that answers. If that is swapped away
+// while fn begins, fn is called again with the next one.
+func (e *engine) onView(fn func(*store.Generation) error) error {
+	for {
+		v := e.view.Load()
+		if v.gen == nil {
+			return v.err
+		}
+		err := fn(v.gen)
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, store.ErrClosed) {
+			return fmt.Errorf("globaltable: table %s: %w", e.topic, err)
+		}
+		if e.view.Load() == v {
+			return ErrClosed
+		}
+	}
+}
