@@ -1,7 +1,6 @@
 package store
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -19,6 +18,12 @@ type Batch struct {
 // NewBatch returns an empty batch for this generation. One that is not applied
 // must be closed.
 func (g *Generation) NewBatch() *Batch { return &Batch{b: g.db.NewBatch()} }
+
+// NewBatchSize is NewBatch with room for about that many bytes, see Bytes: a
+// large batch then does not grow by doubling, with a copy each time.
+func (g *Generation) NewBatchSize(bytes int) *Batch {
+	return &Batch{b: g.db.NewBatchWithSize(max(bytes, 0))}
+}
 
 // Put sets a key's row.
 func (b *Batch) Put(key []byte, r *Row) {
@@ -46,40 +51,58 @@ func (b *Batch) Len() int { return b.rows }
 // Bytes returns about how much memory the batch takes.
 func (b *Batch) Bytes() int { return b.b.Len() }
 
-// Close frees a batch that is not applied.
-func (b *Batch) Close() { _ = b.b.Close() }
+// Close frees a batch that is not applied. It may be called more than once, and
+// after Apply.
+func (b *Batch) Close() {
+	if b.b != nil {
+		// A second close would free memory that another batch may have by then.
+		_ = b.b.Close()
+		b.b = nil
+	}
+}
 
 // Apply puts the batch's rows and the state that they bring the generation to
 // in one atomic step. The batch is used up, whatever Apply returns; a nil batch
-// changes the state only. After an error nothing of it is visible or will be
-// durable. s must not be changed afterwards.
+// changes the state only. s must not be changed afterwards.
+//
+// It waits while compactions are too far behind. It returns Err once the
+// generation has failed, and ErrClosed. Nothing of the batch will be durable
+// then; where the failure came while it was written, readers may see it, with
+// its state.
 func (g *Generation) Apply(b *Batch, s *State) error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if !g.enter() {
-		if b != nil {
-			b.Close()
-		}
+	if b != nil {
+		defer b.Close()
+	}
+	if !g.use.enter() {
 		return ErrClosed
 	}
-	defer g.leave()
+	defer g.use.leave()
 	if b == nil {
 		b = g.NewBatch()
+		defer b.Close()
 	}
-	defer b.Close()
+	if err := g.backlog.wait(g.db, g.fail, g.stop); err != nil {
+		return applyError(err)
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	if err := g.fail.get(); err != nil {
-		return err
+		return applyError(err)
 	}
 	// A batch cannot fail to take a record; only its size is bounded, at 4 GiB.
 	b.buf = appendState(b.buf[:0], s)
 	if err := b.b.Set(stateKey, b.buf, nil); err != nil {
-		return fmt.Errorf("store: cannot write positions: %w", err)
+		return applyError(err)
 	}
-	err := g.db.Apply(b.b, pebble.NoSync)
-	if err = errors.Join(err, g.fail.get()); err != nil {
-		return fmt.Errorf("store: cannot apply: %w", err)
+	if err := g.db.Apply(b.b, pebble.NoSync); err != nil {
+		return applyError(err)
 	}
 	g.dirty = true
 	g.state.Store(s)
+	if err := g.fail.get(); err != nil {
+		return applyError(err)
+	}
 	return nil
 }
+
+func applyError(err error) error { return fmt.Errorf("store: cannot apply: %w", err) }

@@ -14,7 +14,8 @@ var (
 	// are damaged: the generation has to be built anew.
 	ErrCorrupt = errors.New("store: files are damaged")
 
-	// ErrClosed is returned when a closed generation or root is used.
+	// ErrClosed is returned when a closed generation, root or snapshot is
+	// used.
 	ErrClosed = errors.New("store: closed")
 )
 
@@ -48,8 +49,9 @@ func (e *NewerFormatError) Error() string {
 	return fmt.Sprintf("store: directory %s has format %d, and this release knows formats up to %d; use the newer release, or give this one another directory", e.Dir, e.Has, e.Know)
 }
 
-// A WriteError says that the file system refused a write. Nothing written
-// after it is durable.
+// A WriteError says that the file system refused a write, a full disk for
+// example. Nothing written after it is durable. Whatever wraps it, errors.As
+// finds it.
 type WriteError struct {
 	Op, Path string
 	Err      error

@@ -1,12 +1,14 @@
 package store
 
 import (
+	"os"
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// failure remembers the first write that a file system refused.
+// failure remembers what made a generation fail first: a write that the file
+// system refused, or a damaged file.
 type failure struct {
 	once sync.Once
 	err  error
@@ -54,6 +56,9 @@ func (fs *failFS) check(op, path string, err error) {
 	}
 }
 
+// Unwrap returns the file system behind it.
+func (fs *failFS) Unwrap() vfs.FS { return fs.FS }
+
 func (fs *failFS) failed() bool { return fs.fail.get() != nil }
 
 func (fs *failFS) create(op, name string, f vfs.File, err error) (vfs.File, error) {
@@ -90,10 +95,7 @@ func (fs *failFS) OpenReadWrite(name string, c vfs.DiskWriteCategory, opts ...vf
 		return fs.create("open for writing", name, nil, nil)
 	}
 	f, err := fs.FS.OpenReadWrite(name, c, opts...)
-	if err != nil {
-		return nil, err
-	}
-	return &failFile{File: f, fs: fs, name: name}, nil
+	return fs.create("open for writing", name, f, err)
 }
 
 func (fs *failFS) OpenDir(name string) (vfs.File, error) {
@@ -104,11 +106,20 @@ func (fs *failFS) OpenDir(name string) (vfs.File, error) {
 	return &failFile{File: f, fs: fs, name: name}, nil
 }
 
+// MkdirAll returns its error as well: there is nothing to go on in.
+func (fs *failFS) MkdirAll(dir string, perm os.FileMode) error {
+	err := fs.FS.MkdirAll(dir, perm)
+	fs.check("make", dir, err)
+	return err
+}
+
+// Link returns its error: some file systems have no links, and Pebble copies
+// the file then.
 func (fs *failFS) Link(oldname, newname string) error {
-	if !fs.failed() {
-		fs.check("link", newname, fs.FS.Link(oldname, newname))
+	if fs.failed() {
+		return nil
 	}
-	return nil
+	return fs.FS.Link(oldname, newname)
 }
 
 func (fs *failFS) Rename(oldname, newname string) error {
@@ -154,11 +165,13 @@ func (f *failFile) WriteAt(p []byte, off int64) (int, error) {
 	return len(p), nil
 }
 
+// Preallocate is a hint that some file systems do not take; if the space is not
+// there, a write says so.
 func (f *failFile) Preallocate(off, n int64) error {
-	if !f.fs.failed() {
-		f.fs.check("preallocate", f.name, f.File.Preallocate(off, n))
+	if f.fs.failed() {
+		return nil
 	}
-	return nil
+	return f.File.Preallocate(off, n)
 }
 
 func (f *failFile) Sync() error {

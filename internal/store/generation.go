@@ -3,10 +3,12 @@ package store
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -14,88 +16,142 @@ import (
 // A Generation is one build of a table's rows, with the positions they stand
 // for. One goroutine applies; any number reads at the same time.
 type Generation struct {
-	root     *Root
-	number   uint64
-	dir      string
-	db       *pebble.DB
-	fail     *failure
-	identity Identity
+	root   *Root
+	number uint64
+	dir    string
+	db     *pebble.DB
+	fail   *failure
 
-	state atomic.Pointer[State] // as last applied
-	// readers counts the reads under way, and has closing added to it when
-	// no further one may begin.
-	readers  atomic.Int64
-	idle     chan struct{} // closed when closing and the last reader left
-	idleOnce sync.Once
+	identity atomic.Pointer[Identity]
+	state    atomic.Pointer[State] // as last applied
+
+	use      gate          // every use of the database is inside
+	idle     chan struct{} // closed when the last use has ended
 	once     sync.Once
 	closeErr error
 
 	snapMu sync.Mutex
 	snaps  map[*Snapshot]struct{}
 
-	mu    sync.Mutex // one Apply or Flush at a time
-	dirty bool       // something was applied since the last flush
+	backlog  *backlog
+	stop     chan struct{} // closed when a waiting Apply has to give up
+	stopOnce sync.Once
+
+	mu       sync.Mutex      // guards the order of writes, dirty and flushing
+	dirty    bool            // something was applied since the last flush began
+	flushing <-chan struct{} // closed when the last flush that began has ended
 }
 
-// closing is more than any number of readers.
-const closing = 1 << 40
+func newGeneration(r *Root, n uint64) *Generation {
+	g := &Generation{
+		root:    r,
+		number:  n,
+		dir:     r.genDir(n),
+		fail:    newFailure(),
+		idle:    make(chan struct{}),
+		snaps:   map[*Snapshot]struct{}{},
+		backlog: newBacklog(),
+		stop:    make(chan struct{}),
+	}
+	g.use.idle = func() { close(g.idle) }
+	return g
+}
 
 func createGeneration(r *Root, n uint64, id Identity) (*Generation, error) {
-	g := &Generation{root: r, number: n, dir: r.genDir(n), fail: newFailure(), identity: id, idle: make(chan struct{}), snaps: map[*Snapshot]struct{}{}}
-	o := r.opts.pebbleOptions(g.fail)
-	o.ErrorIfExists = true
-	db, err := pebble.Open(g.dir, o)
+	g := newGeneration(r, n)
+	o, err := r.opts.pebbleOptions(g.fail, g.backlog)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("store: cannot create %s: %w", g.dir, err), g.fail.get())
+		return nil, err
 	}
-	g.db = db
-	g.state.Store(&State{})
-	b := db.NewBatch()
-	_ = b.Set(identityKey, appendIdentity(nil, &id), nil)
-	_ = b.Set(stateKey, appendState(nil, &State{}), nil)
-	err = db.Apply(b, pebble.NoSync)
+	o.ErrorIfExists = true
+	g.db, err = pebble.Open(g.dir, o)
 	if err == nil {
-		err = db.Flush()
+		g.state.Store(&State{})
+		err = g.writeIdentity(id)
+		if err == nil {
+			err = g.db.Flush()
+		}
 	}
-	if err = errors.Join(err, g.fail.get()); err != nil {
-		_ = g.close(false)
+	if f := g.fail.get(); f != nil {
+		err = f
+	}
+	if err != nil {
+		if g.db != nil {
+			_ = g.close(false)
+		}
 		return nil, fmt.Errorf("store: cannot create %s: %w", g.dir, err)
 	}
 	return g, nil
 }
 
-func openGeneration(r *Root, n uint64) (*Generation, error) {
-	g := &Generation{root: r, number: n, dir: r.genDir(n), fail: newFailure(), idle: make(chan struct{}), snaps: map[*Snapshot]struct{}{}}
-	o := r.opts.pebbleOptions(g.fail)
-	o.ErrorIfNotExists = true
-	db, err := pebble.Open(g.dir, o)
-	if err != nil {
-		if f := g.fail.get(); f != nil {
-			return nil, fmt.Errorf("store: cannot open %s: %w", g.dir, f)
-		}
-		// Whatever keeps files that were ours from opening, they are not
-		// usable; the one thing that heals it is building them anew.
-		return nil, fmt.Errorf("store: cannot open %s: %w", g.dir, corrupt(err))
+// writeIdentity writes both internal records: every batch has the state record,
+// see the key space.
+func (g *Generation) writeIdentity(id Identity) error {
+	b := g.db.NewBatch()
+	defer func() { _ = b.Close() }()
+	// A batch without an index does not fail to take a record.
+	_ = b.Set(identityKey, appendIdentity(nil, &id), nil)
+	_ = b.Set(stateKey, appendState(nil, g.state.Load()), nil)
+	if err := g.db.Apply(b, pebble.NoSync); err != nil {
+		return err
 	}
-	g.db = db
-	if err := g.load(); err != nil {
-		_ = g.close(false)
+	g.identity.Store(&id)
+	return nil
+}
+
+func openGeneration(r *Root, n uint64) (*Generation, error) {
+	g := newGeneration(r, n)
+	o, err := r.opts.pebbleOptions(g.fail, g.backlog)
+	if err != nil {
+		return nil, err
+	}
+	o.ErrorIfNotExists = true
+	g.db, err = pebble.Open(g.dir, o)
+	if err != nil {
+		err = openError(err)
+	} else {
+		// An earlier run may have left it as far behind as it could be.
+		g.backlog.touch()
+		err = g.load()
+	}
+	if f := g.fail.get(); f != nil {
+		err = f
+	}
+	if err != nil {
+		if g.db != nil {
+			_ = g.close(false)
+		}
 		return nil, fmt.Errorf("store: cannot open %s: %w", g.dir, err)
 	}
 	return g, nil
+}
+
+// openError tells files that are damaged from files that cannot be had at the
+// moment. Whatever else keeps files that were ours from opening, building them
+// anew is what heals it.
+func openError(err error) error {
+	var errno syscall.Errno
+	if errors.Is(err, fs.ErrPermission) || errors.As(err, &errno) && (errno.Temporary() || heldByAnother(errno)) {
+		return err
+	}
+	return corrupt(err)
 }
 
 // load reads the internal records.
 func (g *Generation) load() error {
 	read := func(key []byte, parse func([]byte) error) error {
 		b, closer, err := g.db.Get(key)
+		if errors.Is(err, pebble.ErrNotFound) {
+			return corrupt(errors.New("an internal record is missing"))
+		}
 		if err != nil {
-			return corrupt(err)
+			return g.readError(err)
 		}
 		return errors.Join(parse(b), closer.Close())
 	}
-	err := read(identityKey, func(b []byte) (err error) {
-		g.identity, err = parseIdentity(b)
+	err := read(identityKey, func(b []byte) error {
+		id, err := parseIdentity(b)
+		g.identity.Store(&id)
 		return err
 	})
 	if err != nil {
@@ -112,92 +168,124 @@ func (g *Generation) load() error {
 func (g *Generation) Number() uint64 { return g.number }
 
 // Identity returns whose rows these are.
-func (g *Generation) Identity() Identity { return g.identity }
+func (g *Generation) Identity() Identity { return *g.identity.Load() }
+
+// SetIdentity replaces the identity, durably, together with everything applied
+// so far: something that was unknown has become known. After an error either
+// the old or the new one is what a later open finds. Errors are those of Flush.
+func (g *Generation) SetIdentity(id Identity) error {
+	if !g.use.enter() {
+		return ErrClosed
+	}
+	defer g.use.leave()
+	g.mu.Lock()
+	err := g.fail.get()
+	if err == nil {
+		if err = g.writeIdentity(id); err == nil {
+			g.dirty = true
+		} else {
+			err = fmt.Errorf("store: cannot write the identity: %w", err)
+		}
+	}
+	g.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	return g.Flush()
+}
 
 // State returns what was reached by the last Apply. It must not be changed.
 func (g *Generation) State() *State { return g.state.Load() }
 
-// Failed returns a channel that is closed when a write has failed, and Err
-// tells which. Nothing is durable from then on; the generation is to be closed.
+// Failed returns a channel that is closed when a write has failed or a damaged
+// file was found, and Err tells which. Nothing becomes durable from then on; the
+// generation is to be closed, or discarded where its files are damaged.
 func (g *Generation) Failed() <-chan struct{} { return g.fail.ch }
 
-// Err returns the *WriteError of a failed write, nil if none failed.
+// Err returns what made the generation fail: a *WriteError, or an error that
+// wraps ErrCorrupt; nil if it has not failed.
 func (g *Generation) Err() error { return g.fail.get() }
 
-// Flush makes everything applied so far durable.
+// Flush makes everything applied before it durable. Apply goes on meanwhile.
+// It returns Err once the generation has failed, and ErrClosed.
 func (g *Generation) Flush() error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if !g.enter() {
+	if !g.use.enter() {
 		return ErrClosed
 	}
-	defer g.leave()
-	if !g.dirty {
-		return g.fail.get()
+	defer g.use.leave()
+	done, err := g.beginFlush()
+	if err != nil || done == nil {
+		return err
 	}
-	err := g.db.Flush()
-	if f := g.fail.get(); f != nil {
-		return f
+	select {
+	case <-done:
+	case <-g.fail.ch:
 	}
-	if err != nil {
-		return fmt.Errorf("store: cannot flush: %w", err)
+	if err := g.fail.get(); err != nil {
+		g.mu.Lock()
+		g.dirty = true
+		g.mu.Unlock()
+		return err
 	}
-	g.dirty = false
 	return nil
 }
 
-// Dirty reports whether something was applied since the last flush.
+// beginFlush returns a channel that is closed when all that was applied is
+// durable; nil if it is so already. What another caller's flush is writing at
+// the moment counts too: flushes end in the order in which they began.
+func (g *Generation) beginFlush() (<-chan struct{}, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if err := g.fail.get(); err != nil {
+		return nil, err
+	}
+	if g.dirty {
+		done, err := g.db.AsyncFlush()
+		if err != nil {
+			return nil, fmt.Errorf("store: cannot flush: %w", err)
+		}
+		g.flushing, g.dirty = done, false
+	}
+	return g.flushing, nil
+}
+
+// Dirty reports whether something was applied that no flush has taken up yet,
+// or that a failed one did not write.
 func (g *Generation) Dirty() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.dirty
 }
 
-// DiskBytes returns what the generation takes on disk.
+// DiskBytes returns what the generation takes on disk; 0 once it is closed.
 func (g *Generation) DiskBytes() uint64 {
-	if !g.enter() {
+	if !g.use.enter() {
 		return 0
 	}
-	defer g.leave()
+	defer g.use.leave()
 	return g.db.Metrics().DiskSpaceUsage()
 }
 
-// enter begins a use of the database; false once it is closing.
-func (g *Generation) enter() bool {
-	if g.readers.Add(1) > closing {
-		g.leave()
-		return false
-	}
-	return true
-}
+// stopWriting makes an Apply that waits for room give up.
+func (g *Generation) stopWriting() { g.stopOnce.Do(func() { close(g.stop) }) }
 
-// leave ends what enter began.
-func (g *Generation) leave() {
-	if g.readers.Add(-1) == closing {
-		g.idleOnce.Do(func() { close(g.idle) })
-	}
-}
-
-// close waits for the readers and closes the database, without a flush.
+// close waits for the uses under way and closes the database, without a flush.
 func (g *Generation) close(remove bool) error {
 	g.once.Do(func() {
-		if g.readers.Add(closing) != closing {
-			<-g.idle
-		}
+		g.stopWriting()
+		g.use.shut()
+		<-g.idle
 		g.snapMu.Lock()
 		left := slices.Collect(maps.Keys(g.snaps))
 		g.snapMu.Unlock()
 		for _, s := range left {
-			s.Close()
+			s.shut()
 		}
 		if err := g.db.Close(); err != nil && g.fail.get() == nil {
 			g.closeErr = fmt.Errorf("store: cannot close %s: %w", g.dir, err)
 		}
 		if remove {
-			if err := g.root.opts.FS.RemoveAll(g.dir); err != nil {
-				// The next open removes what is left.
-				g.root.opts.Logger.Warn("store: cannot remove files", "dir", g.dir, "err", err)
-			}
+			g.root.removeFiles(g.number)
 		}
 	})
 	return g.closeErr

@@ -7,6 +7,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/objstorage/remote"
 	"github.com/cockroachdb/pebble/v2/sstable"
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -26,8 +27,12 @@ type Options struct {
 	MemTableBytes int64
 	// Logger gets what Pebble has to say; by default nobody does.
 	Logger *slog.Logger
-	// Tune may change Pebble's options before they are used. What the store
-	// relies on is set after it.
+	// Tune may change Pebble's options before they are used, once for each
+	// generation that is made or opened. What the store relies on is set after
+	// it: file system, format, comparer, merger, logger, and all that keeps
+	// files elsewhere. A listener hears everything beside the store's own; it
+	// must not call the store. Options that do not go together are an error of
+	// Root's methods.
 	Tune func(*pebble.Options)
 }
 
@@ -46,8 +51,12 @@ func (o *Options) setDefaults() {
 	}
 }
 
+// pebbleFormat belongs to formatVersion: a release that raises the one has to
+// raise the other, so that an older release refuses the directory.
+const pebbleFormat = pebble.FormatValueSeparation
+
 // pebbleOptions returns the options for one generation.
-func (o *Options) pebbleOptions(fail *failure) *pebble.Options {
+func (o *Options) pebbleOptions(fail *failure, behind *backlog) (*pebble.Options, error) {
 	p := &pebble.Options{
 		CacheSize:    o.CacheBytes,
 		MemTableSize: uint64(o.MemTableBytes),
@@ -67,33 +76,53 @@ func (o *Options) pebbleOptions(fail *failure) *pebble.Options {
 	if o.Tune != nil {
 		o.Tune(p)
 	}
-	logger := &pebbleLogger{log: o.Logger, fail: fail}
 	p.FS = &failFS{FS: o.FS, fail: fail}
+	p.Lock = nil
 	p.DisableWAL = true
-	p.FormatMajorVersion = pebble.FormatNewest
+	p.WALDir = ""
+	p.WALFailover = nil
+	p.WALRecoveryDirs = nil
+	p.FormatMajorVersion = pebbleFormat
 	p.Comparer = pebble.DefaultComparer
 	p.Merger = pebble.DefaultMerger
+	p.KeySchema = ""
+	p.KeySchemas = nil
 	p.ReadOnly = false
+	p.ErrorIfExists = false
+	p.ErrorIfNotExists = false
+	p.ErrorIfNotPristine = false
+	p.Experimental.RemoteStorage = nil
+	p.Experimental.CreateOnShared = remote.CreateOnSharedNone
+	logger := &pebbleLogger{log: o.Logger, fail: fail}
 	p.Logger = logger
-	listener := pebble.EventListener{
+	p.LoggerAndTracer = nil
+	listener := o.listener(fail, behind)
+	if p.EventListener != nil {
+		listener = pebble.TeeEventListener(listener, *p.EventListener)
+	}
+	// By default Pebble ends the process on a damaged file.
+	listener.EnsureDefaults(logger)
+	p.EventListener = &listener
+	p.EnsureDefaults()
+	if err := p.Validate(); err != nil {
+		return nil, fmt.Errorf("store: pebble's options do not go together: %s", strings.TrimSpace(err.Error()))
+	}
+	behind.takeOver(p)
+	return p, nil
+}
+
+// listener returns what the store itself has to hear of Pebble.
+func (o *Options) listener(fail *failure, behind *backlog) pebble.EventListener {
+	return pebble.EventListener{
+		// Pebble tries again. A write never gets here, see failFS.
 		BackgroundError: func(err error) { o.Logger.Warn("store: background error", "err", err) },
 		DataCorruption: func(i pebble.DataCorruptionInfo) {
 			o.Logger.Error("store: damaged file", "path", i.Path, "err", i.Details)
+			fail.set(fmt.Errorf("%w: %s: %w", ErrCorrupt, i.Path, i.Details))
 		},
-		DiskSlow: func(i pebble.DiskSlowInfo) { o.Logger.Warn("store: slow disk", "info", i.String()) },
+		FlushEnd:      func(pebble.FlushInfo) { behind.touch() },
+		CompactionEnd: func(pebble.CompactionInfo) { behind.touch() },
 	}
-	if p.EventListener != nil {
-		// The user's listener hears everything too, but it cannot take the
-		// place of ours: by default Pebble ends the process on a damaged file.
-		user := *p.EventListener
-		if user.DataCorruption == nil {
-			user.DataCorruption = func(pebble.DataCorruptionInfo) {}
-		}
-		listener = pebble.TeeEventListener(listener, user)
-	}
-	listener.EnsureDefaults(logger)
-	p.EventListener = &listener
-	return p
 }
 
 // pebbleLogger passes Pebble's messages on. Pebble calls Fatalf where it

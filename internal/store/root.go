@@ -1,43 +1,17 @@
 package store
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
-	"strconv"
-	"strings"
+	"path/filepath"
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-const (
-	// formatVersion is the version of the directory's layout, of the key
-	// space and of all records together.
-	formatVersion = 1
-
-	descriptorName = "TABLE"
-	lockName       = "LOCK"
-	genPrefix      = "gen-"
-	dirMode        = 0o750
-)
-
-// descriptor is the content of the file TABLE.
-type descriptor struct {
-	// Format is formatVersion.
-	Format int `json:"format"`
-	// Topic is the topic whose table this is.
-	Topic string `json:"topic"`
-	// Current is the number of the generation that answers.
-	Current uint64 `json:"current"`
-	// Building is the number of the one that is built beside it; 0 if none.
-	Building uint64 `json:"building,omitempty"`
-	// Last is the highest number ever given to a generation.
-	Last uint64 `json:"last"`
-}
+const dirMode = 0o750
 
 // A Root is a table's directory, locked.
 type Root struct {
@@ -48,13 +22,30 @@ type Root struct {
 	desc   descriptor
 	live   map[uint64]*Generation
 	closed bool
+
+	changes   sync.WaitGroup // changes of the directory under way
+	closeOnce sync.Once
+	closeErr  error
 }
 
 // OpenRoot locks the directory, making it if it is not there, and reads what
 // it holds. It returns ErrLocked, a *NotATableError, a *WrongTableError or a
-// *NewerFormatError where that is so; the directory is then untouched.
+// *NewerFormatError where that is so; the directory is then untouched, but for
+// a lock file. It returns an error that wraps ErrCorrupt if the descriptor is
+// damaged, and a *WriteError if a new directory cannot be written.
 func OpenRoot(o Options) (*Root, error) {
 	o.setDefaults()
+	if o.Dir == "" || o.Topic == "" {
+		return nil, errors.New("store: a table needs a directory and a topic")
+	}
+	if vfs.Root(o.FS) == vfs.Default {
+		// The process may change its working directory.
+		dir, err := filepath.Abs(o.Dir)
+		if err != nil {
+			return nil, fmt.Errorf("store: cannot make directory %s: %w", o.Dir, err)
+		}
+		o.Dir = dir
+	}
 	if err := makeDir(o.FS, o.Dir); err != nil {
 		return nil, fmt.Errorf("store: cannot make directory %s: %w", o.Dir, err)
 	}
@@ -65,14 +56,13 @@ func OpenRoot(o Options) (*Root, error) {
 	if err := checkNames(o.Dir, names); err != nil {
 		return nil, err
 	}
-	lock, err := o.FS.Lock(o.FS.PathJoin(o.Dir, lockName))
+	lock, err := lockDir(o.FS, o.Dir)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %s: %w", ErrLocked, o.Dir, err)
+		return nil, err
 	}
 	r := &Root{opts: o, lock: lock, live: map[uint64]*Generation{}}
 	if err := r.load(); err != nil {
-		_ = lock.Close()
-		return nil, err
+		return nil, errors.Join(err, lock.Close())
 	}
 	return r, nil
 }
@@ -91,10 +81,14 @@ func makeDir(fsys vfs.FS, dir string) error {
 			return err
 		}
 	}
-	if err := fsys.MkdirAll(dir, dirMode); err != nil {
-		return err
+	err := fsys.MkdirAll(dir, dirMode)
+	if err == nil {
+		err = syncDir(fsys, parent)
 	}
-	return syncDir(fsys, parent)
+	if err != nil {
+		return &WriteError{Op: "make", Path: dir, Err: err}
+	}
+	return nil
 }
 
 // checkNames refuses a directory with files in it none of which is a table's.
@@ -104,7 +98,7 @@ func checkNames(dir string, names []string) error {
 		if n == descriptorName {
 			return nil
 		}
-		if n != lockName && n != descriptorName+".tmp" && n != "lost+found" {
+		if n != lockName && n != tmpName && n != "lost+found" {
 			foreign = n
 		}
 	}
@@ -115,8 +109,7 @@ func checkNames(dir string, names []string) error {
 }
 
 func (r *Root) load() error {
-	fsys, dir := r.opts.FS, r.opts.Dir
-	d, err := readDescriptor(fsys, dir)
+	d, err := readDescriptor(r.opts.FS, r.opts.Dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		r.desc = descriptor{Format: formatVersion, Topic: r.opts.Topic}
 		return r.save()
@@ -124,75 +117,16 @@ func (r *Root) load() error {
 	if err != nil {
 		return err
 	}
-	if d.Format > formatVersion {
-		return &NewerFormatError{Dir: dir, Has: d.Format, Know: formatVersion}
-	}
 	if d.Topic != r.opts.Topic {
-		return &WrongTableError{Dir: dir, Has: d.Topic, Want: r.opts.Topic}
+		return &WrongTableError{Dir: r.opts.Dir, Has: d.Topic, Want: r.opts.Topic}
 	}
 	r.desc = d
 	return r.removeOrphans()
 }
 
-func readDescriptor(fsys vfs.FS, dir string) (d descriptor, err error) {
-	f, err := fsys.Open(fsys.PathJoin(dir, descriptorName))
-	if err != nil {
-		return d, err
-	}
-	b, err := io.ReadAll(f)
-	if err := errors.Join(err, f.Close()); err != nil {
-		return d, fmt.Errorf("store: cannot read %s in %s: %w", descriptorName, dir, err)
-	}
-	if err := json.Unmarshal(b, &d); err != nil || d.Format < 1 {
-		return d, fmt.Errorf("%w: %s in %s is not a table's descriptor; remove the directory to build the table anew", ErrCorrupt, descriptorName, dir)
-	}
-	return d, nil
-}
+func (r *Root) save() error { return writeDescriptor(r.opts.FS, r.opts.Dir, &r.desc) }
 
-// save replaces the descriptor in one step.
-func (r *Root) save() error {
-	fsys := r.opts.FS
-	b, err := json.Marshal(r.desc)
-	if err != nil {
-		return err
-	}
-	tmp := fsys.PathJoin(r.opts.Dir, descriptorName+".tmp")
-	err = writeFile(fsys, tmp, append(b, '\n'))
-	if err == nil {
-		err = fsys.Rename(tmp, fsys.PathJoin(r.opts.Dir, descriptorName))
-	}
-	if err == nil {
-		err = syncDir(fsys, r.opts.Dir)
-	}
-	if err != nil {
-		return &WriteError{Op: "write", Path: fsys.PathJoin(r.opts.Dir, descriptorName), Err: err}
-	}
-	return nil
-}
-
-func writeFile(fsys vfs.FS, name string, b []byte) error {
-	f, err := fsys.Create(name, vfs.WriteCategoryUnspecified)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	if err == nil {
-		err = f.Sync()
-	}
-	return errors.Join(err, f.Close())
-}
-
-func syncDir(fsys vfs.FS, dir string) error {
-	d, err := fsys.OpenDir(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}
-
-func (r *Root) genDir(n uint64) string {
-	return r.opts.FS.PathJoin(r.opts.Dir, fmt.Sprintf("%s%06d", genPrefix, n))
-}
+func (r *Root) genDir(n uint64) string { return r.opts.FS.PathJoin(r.opts.Dir, genName(n)) }
 
 // removeOrphans deletes generations that the descriptor does not name: a crash
 // came between writing it and deleting them.
@@ -202,25 +136,44 @@ func (r *Root) removeOrphans() error {
 		return fmt.Errorf("store: cannot list %s: %w", r.opts.Dir, err)
 	}
 	for _, name := range names {
-		n, err := strconv.ParseUint(strings.TrimPrefix(name, genPrefix), 10, 64)
-		if !strings.HasPrefix(name, genPrefix) || err != nil || n == r.desc.Current || n == r.desc.Building {
-			continue
-		}
-		if err := r.opts.FS.RemoveAll(r.opts.FS.PathJoin(r.opts.Dir, name)); err != nil {
-			return fmt.Errorf("store: cannot remove the left-over %s: %w", name, err)
+		if n, ok := genNumber(name); ok && !r.desc.names(n) {
+			// Should it stay, its number is not given away again.
+			r.desc.Last = max(r.desc.Last, n)
+			r.removeFiles(n)
 		}
 	}
 	return nil
 }
 
+// removeFiles deletes a generation's files. Should some be left, they only take
+// space: the next open tries again.
+func (r *Root) removeFiles(n uint64) {
+	if err := r.opts.FS.RemoveAll(r.genDir(n)); err != nil {
+		r.opts.Logger.Warn("store: cannot remove files", "dir", r.genDir(n), "err", err)
+	}
+}
+
+// begin starts a change of the directory, which ends with r.changes.Done: Close
+// keeps the lock until then.
+func (r *Root) begin() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return ErrClosed
+	}
+	r.changes.Add(1)
+	return nil
+}
+
 // Current opens the generation that answers; nil if there is none yet. An
-// error that wraps ErrCorrupt means that it cannot be used.
+// error that wraps ErrCorrupt means that its files are damaged; any other may
+// go away by itself.
 func (r *Root) Current() (*Generation, error) {
 	return r.existing(func(d *descriptor) uint64 { return d.Current })
 }
 
 // Building opens the generation that a rebuild had begun before the directory
-// was closed; nil if there is none.
+// was closed; nil if there is none. Errors are those of Current.
 func (r *Root) Building() (*Generation, error) {
 	return r.existing(func(d *descriptor) uint64 { return d.Building })
 }
@@ -248,50 +201,75 @@ func (r *Root) existing(which func(*descriptor) uint64) (*Generation, error) {
 
 // Create makes a new, empty generation. The directory's first one answers at
 // once, later ones are built beside the current one, until Promote. One that
-// was being built before is discarded.
+// was being built before is discarded. It returns a *WriteError if the file
+// system refuses a write; nothing has changed then.
 func (r *Root) Create(id Identity) (*Generation, error) {
-	r.mu.Lock()
-	if r.closed {
-		r.mu.Unlock()
-		return nil, ErrClosed
+	if err := r.begin(); err != nil {
+		return nil, err
 	}
-	// The files come first: the descriptor never names a generation that is
-	// not whole, and what a crash leaves in between is removed at the next open.
+	defer r.changes.Done()
+	r.mu.Lock()
+	// No number is used twice, also if this fails: files may be left.
 	r.desc.Last++
 	n := r.desc.Last
 	r.mu.Unlock()
+	// The files come first: the descriptor never names a generation that is
+	// not whole, and what a crash leaves in between is removed at the next open.
 	g, err := createGeneration(r, n, id)
 	if err != nil {
+		r.removeFiles(n)
 		return nil, err
 	}
-	r.mu.Lock()
-	before := r.desc
-	old, oldLive := r.desc.Building, r.live[r.desc.Building]
-	if r.desc.Current == 0 {
-		r.desc.Current, old, oldLive = n, 0, nil
-	} else {
-		r.desc.Building = n
-	}
-	if err = r.save(); err != nil {
-		r.desc = before
-		r.mu.Unlock()
-		_ = g.close(true)
+	old, oldLive, err := r.install(g)
+	if err != nil {
+		_ = g.close(!r.mayBeNamed(n))
 		return nil, err
 	}
-	delete(r.live, old)
-	r.live[n] = g
-	r.mu.Unlock()
 	if oldLive != nil {
 		_ = oldLive.close(true)
 	} else if old != 0 {
-		_ = r.opts.FS.RemoveAll(r.genDir(old))
+		r.removeFiles(old)
 	}
 	return g, nil
 }
 
+// install makes the descriptor name a new generation, and returns the one that
+// was being built before.
+func (r *Root) install(g *Generation) (old uint64, oldLive *Generation, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	before := r.desc
+	old = r.desc.Building
+	if r.desc.Current == 0 {
+		r.desc.Current, r.desc.Building = g.number, 0
+	} else {
+		r.desc.Building = g.number
+	}
+	if err := r.save(); err != nil {
+		r.desc = before
+		return 0, nil, err
+	}
+	oldLive = r.live[old]
+	delete(r.live, old)
+	r.live[g.number] = g
+	return old, oldLive, nil
+}
+
+// mayBeNamed reports whether the descriptor on disk names a generation, or may
+// do: one that could not be written as a whole may have been replaced.
+func (r *Root) mayBeNamed(n uint64) bool {
+	d, err := readDescriptor(r.opts.FS, r.opts.Dir)
+	return err != nil || d.names(n)
+}
+
 // Promote makes a generation that was built beside the current one the one
-// that answers. The earlier one is not touched: its user calls Discard.
+// that answers, after flushing it. The earlier one is not touched: its user
+// calls Discard. After an error the earlier one still answers.
 func (r *Root) Promote(g *Generation) error {
+	if err := r.begin(); err != nil {
+		return err
+	}
+	defer r.changes.Done()
 	if err := g.Flush(); err != nil {
 		return err
 	}
@@ -310,31 +288,46 @@ func (r *Root) Promote(g *Generation) error {
 }
 
 // Discard closes a generation and deletes its files. Its readers finish
-// first. Discarding the current one leaves the directory without any.
+// first. Discarding the current one leaves the directory without any. A
+// *WriteError means that the files are gone and that the descriptor may name
+// them still: opened the next time, the generation is damaged.
 func (r *Root) Discard(g *Generation) error {
-	if err := r.forget(g.number); err != nil {
+	if err := r.begin(); err != nil {
 		return err
 	}
-	return g.close(true)
+	defer r.changes.Done()
+	return r.drop(g.number, g)
 }
 
 // DropCurrent deletes the current generation's files without opening them: it
-// is damaged.
-func (r *Root) DropCurrent() error { return r.drop(r.desc.Current) }
-
-// DropBuilding is DropCurrent for the generation that is being built.
-func (r *Root) DropBuilding() error { return r.drop(r.desc.Building) }
-
-func (r *Root) drop(n uint64) error {
-	if err := r.forget(n); err != nil {
-		return err
-	}
-	return r.opts.FS.RemoveAll(r.genDir(n))
+// is damaged. It does nothing if there is none. Errors are those of Discard.
+func (r *Root) DropCurrent() error {
+	return r.dropNamed(func(d *descriptor) uint64 { return d.Current })
 }
 
-func (r *Root) forget(n uint64) error {
+// DropBuilding is DropCurrent for the generation that is being built.
+func (r *Root) DropBuilding() error {
+	return r.dropNamed(func(d *descriptor) uint64 { return d.Building })
+}
+
+func (r *Root) dropNamed(which func(*descriptor) uint64) error {
+	if err := r.begin(); err != nil {
+		return err
+	}
+	defer r.changes.Done()
 	r.mu.Lock()
-	defer r.mu.Unlock()
+	n := which(&r.desc)
+	g := r.live[n]
+	r.mu.Unlock()
+	if n == 0 {
+		return nil
+	}
+	return r.drop(n, g)
+}
+
+// drop forgets generation n and deletes its files; g is nil if it is not open.
+func (r *Root) drop(n uint64, g *Generation) error {
+	r.mu.Lock()
 	delete(r.live, n)
 	before := r.desc
 	if r.desc.Building == n {
@@ -343,74 +336,46 @@ func (r *Root) forget(n uint64) error {
 	if r.desc.Current == n {
 		r.desc.Current = 0
 	}
-	if before == r.desc {
-		return nil
+	var saveErr error
+	if before != r.desc {
+		saveErr = r.save()
 	}
-	return r.save()
+	r.mu.Unlock()
+	var closeErr error
+	if g != nil {
+		closeErr = g.close(true)
+	} else {
+		r.removeFiles(n)
+	}
+	if saveErr != nil {
+		// The disk may have been full, and is not any more.
+		r.mu.Lock()
+		saveErr = r.save()
+		r.mu.Unlock()
+	}
+	return errors.Join(saveErr, closeErr)
 }
 
 // Close flushes and closes every open generation and gives the lock back. It
-// may be called more than once.
+// waits for changes of the directory, reads and open Views; an Apply that waits
+// for room returns ErrClosed. It may be called more than once. A *WriteError
+// means that what was applied last is not durable.
 func (r *Root) Close() error {
 	r.mu.Lock()
-	if r.closed {
-		r.mu.Unlock()
-		return nil
-	}
 	r.closed = true
-	live := r.live
-	r.live = nil
 	r.mu.Unlock()
-	var errs []error
-	for _, g := range live {
-		errs = append(errs, g.Flush(), g.close(false))
-	}
-	return errors.Join(append(errs, r.lock.Close())...)
-}
-
-// Remove deletes a closed table's files in dir, and dir itself if nothing else
-// is in it. It returns ErrLocked if the table is open, and a *NotATableError
-// if there is none. A directory that does not exist is no error.
-func Remove(fsys vfs.FS, dir string) error {
-	if fsys == nil {
-		fsys = vfs.Default
-	}
-	names, err := fsys.List(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("store: cannot list %s: %w", dir, err)
-	}
-	if err := checkNames(dir, names); err != nil {
-		return err
-	}
-	lock, err := fsys.Lock(fsys.PathJoin(dir, lockName))
-	if err != nil {
-		return fmt.Errorf("%w: %s: %w", ErrLocked, dir, err)
-	}
-	var errs []error
-	foreign := false
-	for _, name := range names {
-		switch {
-		case strings.HasPrefix(name, genPrefix):
-			errs = append(errs, fsys.RemoveAll(fsys.PathJoin(dir, name)))
-		case name != lockName && name != descriptorName && name != descriptorName+".tmp":
-			foreign = true
+	r.closeOnce.Do(func() {
+		r.changes.Wait()
+		r.mu.Lock()
+		live := r.live
+		r.live = nil
+		r.mu.Unlock()
+		var errs []error
+		for _, g := range live {
+			g.stopWriting()
+			errs = append(errs, g.Flush(), g.close(false))
 		}
-	}
-	// The descriptor goes last: without it the generations were foreign files.
-	for _, name := range []string{descriptorName + ".tmp", descriptorName} {
-		if err := fsys.Remove(fsys.PathJoin(dir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
-			errs = append(errs, err)
-		}
-	}
-	errs = append(errs, lock.Close())
-	if err := fsys.Remove(fsys.PathJoin(dir, lockName)); err != nil && !errors.Is(err, os.ErrNotExist) {
-		errs = append(errs, err)
-	}
-	if !foreign {
-		errs = append(errs, fsys.Remove(dir))
-	}
-	return errors.Join(errs...)
+		r.closeErr = errors.Join(append(errs, r.lock.Close())...)
+	})
+	return r.closeErr
 }

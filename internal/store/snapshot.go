@@ -16,16 +16,18 @@ type Snapshot struct {
 	g      *Generation
 	snap   *pebble.Snapshot
 	state  *State
+	use    gate // every read is inside
 	closed atomic.Bool
 }
 
 // NewSnapshot freezes the rows and positions of the last Apply.
 func (g *Generation) NewSnapshot() (*Snapshot, error) {
-	if !g.enter() {
+	if !g.use.enter() {
 		return nil, ErrClosed
 	}
-	defer g.leave()
+	defer g.use.leave()
 	s := &Snapshot{g: g, snap: g.db.NewSnapshot()}
+	s.use.idle = s.end
 	// The positions come from the snapshot too, so they are those of its
 	// rows even while Apply runs.
 	b, closer, err := s.snap.Get(stateKey)
@@ -45,48 +47,63 @@ func (g *Generation) NewSnapshot() (*Snapshot, error) {
 
 // enter begins a read of the snapshot.
 func (s *Snapshot) enter() bool {
-	if !s.g.enter() {
+	if !s.g.use.enter() {
 		return false
 	}
-	if s.closed.Load() {
-		s.g.leave()
+	if !s.use.enter() {
+		s.g.use.leave()
 		return false
 	}
 	return true
 }
 
-// State returns the positions that the rows stand for.
+func (s *Snapshot) leave() {
+	s.use.leave()
+	s.g.use.leave()
+}
+
+// State returns the positions that the rows stand for. It must not be changed.
 func (s *Snapshot) State() *State { return s.state }
 
-// Get looks a key up; see Generation.Get.
+// Get looks a key up; see Generation.Get. The View may outlive the snapshot.
 func (s *Snapshot) Get(key []byte) (v View, ok bool, err error) {
 	if !s.enter() {
 		return v, false, ErrClosed
 	}
-	b, closer, err := s.snap.Get(appendRowKey(nil, key))
+	defer s.leave()
+	var buf [64]byte
+	b, closer, err := s.snap.Get(appendRowKey(buf[:0], key))
+	if errors.Is(err, pebble.ErrNotFound) {
+		return v, false, nil
+	}
 	if err != nil {
-		defer s.g.leave()
-		if errors.Is(err, pebble.ErrNotFound) {
-			return v, false, nil
-		}
 		return v, false, s.g.readError(err)
 	}
-	v.closer, v.g = closer, s.g
-	v.Row, err = parseRow(b)
-	if err != nil || s.state.Gone(&v.Row) {
-		v.Close()
-		return View{}, false, err
+	row, err := parseRow(b)
+	if err != nil || s.state.Gone(&row) {
+		_ = closer.Close()
+		return v, false, err
 	}
-	return v, true, nil
+	// This one is left by the View; the caller's, above, is still inside.
+	s.g.use.enter()
+	return View{Row: row, closer: closer, g: s.g}, true, nil
 }
 
 // Scan calls fn for the rows with from <= key < to in key order, until fn
 // returns false; nil bounds are open. key and row are valid during the call.
+// Errors are those of Get.
 func (s *Snapshot) Scan(from, to []byte, fn func(key []byte, row *Row) bool) error {
+	return s.scan(from, to, func(key []byte, row *Row) bool {
+		return s.state.Gone(row) || fn(key, row)
+	})
+}
+
+// scan is Scan with the rows that are gone.
+func (s *Snapshot) scan(from, to []byte, fn func(key []byte, row *Row) bool) error {
 	if !s.enter() {
 		return ErrClosed
 	}
-	defer s.g.leave()
+	defer s.leave()
 	opts := &pebble.IterOptions{LowerBound: rowsLower, UpperBound: rowsUpper}
 	if from != nil {
 		opts.LowerBound = appendRowKey(nil, from)
@@ -94,30 +111,34 @@ func (s *Snapshot) Scan(from, to []byte, fn func(key []byte, row *Row) bool) err
 	if to != nil {
 		opts.UpperBound = appendRowKey(nil, to)
 	}
+	if bytes.Compare(opts.LowerBound, opts.UpperBound) >= 0 {
+		return nil
+	}
 	it, err := s.snap.NewIter(opts)
 	if err != nil {
 		return s.g.readError(err)
 	}
+	// It repeats an error that is returned below.
+	defer func() { _ = it.Close() }()
 	for valid := it.First(); valid; valid = it.Next() {
-		key, ok := userKey(it.Key())
-		if !ok {
-			continue
-		}
+		// The bounds let no internal key through.
+		key, _ := userKey(it.Key())
 		v, err := it.ValueAndErr()
-		if err == nil {
-			var row Row
-			if row, err = parseRow(v); err == nil && !s.state.Gone(&row) && !fn(key, &row) {
-				break
-			}
-		}
 		if err != nil {
-			return errors.Join(s.g.readError(err), it.Close())
+			return s.g.readError(err)
+		}
+		row, err := parseRow(v)
+		if err != nil {
+			return err
+		}
+		if !fn(key, &row) {
+			return nil
 		}
 	}
 	if err := it.Error(); err != nil {
-		return errors.Join(s.g.readError(err), it.Close())
+		return s.g.readError(err)
 	}
-	return it.Close()
+	return nil
 }
 
 // ScanPrefix is Scan for the keys that start with prefix.
@@ -132,13 +153,26 @@ func (s *Snapshot) ScanPrefix(prefix []byte, fn func(key []byte, row *Row) bool)
 	return s.Scan(prefix, end[1:], fn)
 }
 
-// Close ends the snapshot; reads of it return ErrClosed afterwards. It may be
-// called more than once, but not while a read of the snapshot is under way.
+// Close ends the snapshot; reads of it that begin later return ErrClosed. It
+// may be called at any time and more than once.
 func (s *Snapshot) Close() {
-	if !s.closed.Swap(true) {
-		s.g.snapMu.Lock()
-		defer s.g.snapMu.Unlock()
-		delete(s.g.snaps, s)
-		_ = s.snap.Close()
+	if !s.g.use.enter() {
+		return // closing the generation ends it
 	}
+	defer s.g.use.leave()
+	s.shut()
+}
+
+func (s *Snapshot) shut() {
+	if !s.closed.Swap(true) {
+		s.use.shut()
+	}
+}
+
+// end is called when the last read has left a closed snapshot.
+func (s *Snapshot) end() {
+	s.g.snapMu.Lock()
+	delete(s.g.snaps, s)
+	s.g.snapMu.Unlock()
+	_ = s.snap.Close()
 }

@@ -186,7 +186,7 @@ func parseState(b []byte) (*State, error) {
 		p := &s.Partitions[i]
 		p.Known = d.bool()
 		p.Next = d.varint()
-		p.Epoch = int32(d.varint())
+		p.Epoch = d.int32()
 		p.LogStart = d.varint()
 		if at := d.varint(); at != 0 {
 			p.AtEnd = time.UnixMilli(at)
@@ -244,6 +244,14 @@ func (d *decoder) varint() int64 {
 	}
 	d.bytes(n)
 	return v
+}
+
+func (d *decoder) int32() int32 {
+	v := d.varint()
+	if v != int64(int32(v)) && d.err == nil {
+		d.err = fmt.Errorf("%d does not fit into 32 bits", v)
+	}
+	return int32(v)
 }
 
 func (d *decoder) string() string {
