@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -26,6 +27,7 @@ type config struct {
 	acceptUncompacted bool
 	deleteRetention   time.Duration
 
+	fs            vfs.FS // for tests; nil is the operating system's
 	dir           string
 	memory        bool
 	lockWait      time.Duration

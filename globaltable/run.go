@@ -166,7 +166,7 @@ func (e *engine) announce(pl plan) {
 			e.setStatus(Ready, "", nil)
 		}
 	}
-	e.log.Info("table session", "decision", pl.decision, "reason", pl.reason, "generation", pl.gen.Number(), "topic_id", pl.gen.Identity().TopicID)
+	e.log.Info("table session", "decision", pl.decision, "reason", pl.reason, "generation", pl.gen.Number(), "topic_id", TopicID(pl.gen.Identity().TopicID).String())
 }
 
 // sessionOfRebuild ends a session whose generation was built beside another. If

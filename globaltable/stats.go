@@ -143,9 +143,9 @@ func (s Stats) String() string {
 
 // tally counts what happens to generations.
 type tally struct {
-	mu                               sync.Mutex
-	decision                         Decision
-	reason                           Reason
+	mu                          sync.Mutex
+	decision                    Decision
+	reason                      Reason
 	rebuilds, gaveUp, verified_ uint64
 }
 

@@ -51,7 +51,7 @@ func Open[K, V any](topic string, key codec.Codec[K], value codec.Codec[V], opts
 const lockPoll = 50 * time.Millisecond
 
 func openRoot(topic string, cfg *config) (*store.Root, error) {
-	o := store.Options{Dir: cfg.dir, Topic: topic, Logger: cfg.logger, Tune: cfg.pebble}
+	o := store.Options{FS: cfg.fs, Dir: cfg.dir, Topic: topic, Logger: cfg.logger, Tune: cfg.pebble}
 	if cfg.memory {
 		o.FS, o.Dir = vfs.NewMem(), "/table"
 	}

@@ -1,0 +1,89 @@
+// Package globaltable replicates a compacted Kafka topic, all partitions of it,
+// into a local store, and answers lookups from there without a network hop.
+//
+//	devices, err := globaltable.Open("devices", codec.String(), codec.JSON[Device](),
+//		globaltable.Brokers("localhost:9092"), globaltable.Dir("state/devices"))
+//	...
+//	go devices.Run(ctx)          // follows the topic until ctx ends
+//	err = devices.WaitReady(ctx) // it has all that the topic held
+//	d, ok, err := devices.Get("dev-17")
+//
+// Since every worker holds the whole table, a stream that is joined with it may
+// have any number of partitions and any partitioner; see package join.
+//
+// # Lifecycle
+//
+//	Open ──Run──> starting ──> bootstrapping ──> ready <──> stale (brokers away, topic gone)
+//	                 │               │             │
+//	                 │               └──> verifying / rebuilding ──> ready
+//	                 └── topic or brokers are not there: it waits, Status says for what
+//
+//	Run returns: stopped (ctx ended; it goes on answering) or failed (it does not)
+//	Close:       closed
+//
+// What a table does with the rows it finds in its directory:
+//
+//	found                                                      done
+//	nothing                                                    bootstrap from the log's start
+//	rows of this topic                                         resume from their positions
+//	another topic id or cluster id                             rebuild: TopicRecreated, ClusterChanged
+//	the log ends below the position, or its epochs diverge     rebuild: LogTruncated
+//	isolation or transform differ                              rebuild: IsolationChanged, TransformChanged
+//	files that cannot be read                                  rebuild: StoreDamaged
+//	away for longer than tombstones are kept                   verify: TombstonesExpired
+//	the log starts above the position                          verify: BelowLogStart
+//	the last time at the end lies in the future                verify: ClockMovedBack
+//	another topic's table, foreign files, a newer format       refused by Open, untouched
+//
+// A rebuild writes a second generation beside the first and swaps when it is
+// complete; a table that was ready answers from the first until then. A
+// verification reads the log once more, beside following it, and deletes the
+// rows whose record is not in it any more. At start neither a table that has to
+// be rebuilt nor one that has to be verified is ready before that is done.
+//
+// # Guarantees
+//
+// Each names the tests that prove it.
+//
+//   - For a position p of each partition the rows are the fold of that
+//     partition's visible records below p: put, or delete for a null value. Only
+//     committed records are visible, unless [ReadUncommitted] is given.
+//     (TestBootstrapThenFollow, TestBootstrapEnds, TestOpenTransactionAtTheEnd)
+//   - Bootstrap ends behind any tail: transaction markers, aborted or open
+//     transactions, records compacted away or deleted, an empty topic.
+//     (TestBootstrapEnds)
+//   - Rows and positions move in one atomic step. After kill -9 the store holds
+//     an earlier moment, knows which, and goes on from there.
+//     (TestKill9ResumesExactly, TestRestartResumes, TestStopInTheMiddleOfABootstrap)
+//   - A key that was deleted does not come back, and one whose deletion was
+//     missed goes. (TestDeletedWhileDownAndTombstoneCompactedAway, TestVerifyBesideUpdates)
+//   - Rows of a topic that was deleted and created again never mix with the new
+//     one's. (TestTopicRecreatedWhileDown, TestTopicRecreatedWhileRunning)
+//   - Absent, not ready and failed are three different answers: ok=false, an
+//     error that wraps [ErrNotReady], a [*RunError]. (TestAbsentIsNoError,
+//     TestGetBeforeReadyIsNotAbsent, TestNotCompacted)
+//   - After WaitFor(p) a read sees at least what lies before p; a position that
+//     will never come is an error and no hang. (TestWaitForReadsYourOwnWrite,
+//     TestWaitForWhatNeverComes, TestRecreatedTopicFailsItsWaiters)
+//   - No reader sees a value older than a position it read before, nor a part of
+//     a batch. (TestReadersBesideUpdatesAndRebuilds)
+//   - A write that the file system refuses ends Run; no position has moved past
+//     it. (TestFullDiskEndsRunAndLosesNothing, TestRebuildMeetsAFullDisk)
+//   - Cancelling Run's context ends it within a second, in bootstrap too.
+//     (TestCancelEndsRunWithinASecond)
+//   - Every record that does not become a row is counted, by reason.
+//     (TestNullKeysAreDroppedAndCounted, TestTransformChangesFiltersAndRejects)
+//
+// # Caveats
+//
+//   - Kafka orders records within a partition only. A key that has records in two
+//     partitions has the value of the record that was applied last.
+//   - There is no order in time between two topics: a stream's record may be read
+//     before or after a change of the table that was made at the same time.
+//   - Rows and values may be shared between readers: do not change what a decoded
+//     value refers to.
+//   - A topic whose delete.retention.ms is below 10 s forgets deletions faster than
+//     a reader can be sure to see them; [Stats] says so in TombstonesUnprovable.
+//   - A key is its encoded bytes: use a codec that has one encoding for one key.
+//   - A [Snapshot] keeps the store from freeing space until it is closed.
+package globaltable
