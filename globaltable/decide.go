@@ -140,6 +140,9 @@ func (e *engine) judge(ctx context.Context, client *feed.Client, gen *store.Gene
 	if reason := mismatch(gen.Identity(), want); reason != "" {
 		return reason, nil, nil
 	}
+	if errors.Is(gen.Err(), store.ErrCorrupt) {
+		return StoreDamaged, nil, nil
+	}
 	if e.diverged == gen.Number() {
 		return LogTruncated, nil, nil
 	}

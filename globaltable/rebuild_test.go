@@ -1,7 +1,9 @@
 package globaltable
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -192,4 +194,40 @@ func TestDivergedEpochIsRebuilt(t *testing.T) {
 	r := e.ready(Dir(dir))
 	e.holds(r)
 	require.Equal(t, LogTruncated, r.Stats().Reason)
+}
+
+// A damaged file that is met while running is healed in the same way.
+func TestDamageFoundWhileRunningIsRebuilt(t *testing.T) {
+	e := newEnv(t, kafkatest.Fake(t), 1)
+	dir := t.TempDir()
+	e.put(numbered("k", 0, 1000)...)
+	e.ready(Dir(dir)).close()
+	h := &recorder{}
+	r := e.ready(Dir(dir), Hooks(h))
+	require.Equal(t, Resumed, r.Stats().Decision)
+	files, err := filepath.Glob(filepath.Join(dir, "gen-*", "*.sst"))
+	require.NoError(t, err)
+	for _, f := range files {
+		info, err := os.Stat(f)
+		require.NoError(t, err)
+		overwrite(t, f, info.Size()/4, info.Size()/4)
+	}
+	r.until("the damage is found and healed", func() bool {
+		for i := range 1000 {
+			v, ok, err := r.Get(fmt.Sprint("k", i))
+			require.False(t, err == nil && (!ok || v != fmt.Sprint("k-value-", i)), "a wrong answer: %q %v", v, ok)
+		}
+		return r.Stats().Rebuilds == 1
+	})
+	require.Equal(t, StoreDamaged, r.Stats().Reason)
+	e.holds(r)
+}
+
+func overwrite(t *testing.T, name string, at, n int64) {
+	t.Helper()
+	f, err := os.OpenFile(name, os.O_RDWR, 0)
+	require.NoError(t, err)
+	_, err = f.WriteAt(bytes.Repeat([]byte{0xa5}, int(n)), at)
+	require.NoError(t, err)
+	require.NoError(t, f.Close())
 }

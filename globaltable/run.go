@@ -170,12 +170,9 @@ func (e *engine) announce(pl plan) {
 }
 
 // sessionOfRebuild ends a session whose generation was built beside another. If
-// it could not be written, it is dropped and tried again later.
+// it cannot be written, or is damaged, it is dropped and tried again later.
 func (e *engine) sessionOfRebuild(ctx context.Context, f *follower, pl plan, err error) error {
-	if f.swapped() || ctx.Err() != nil {
-		return err
-	}
-	if _, write := errors.AsType[*WriteError](err); !write {
+	if f.swapped() || ctx.Err() != nil || pl.gen.Err() == nil {
 		return err
 	}
 	e.hooks.rebuild(RebuildDropped, pl.reason, err)
