@@ -16,5 +16,19 @@
 //     before: recreated topic, offset out of range, diverging epoch end the
 //     session with a typed error.
 //   - Whatever may go away by itself (a broker that is away, a leader that
-//     moves) never ends a session: it backs off and reports.
+//     moves, a damaged record batch) never ends a session: it backs off and
+//     reports. No position moves past what could not be read.
+//   - A session ends promptly with its context, whatever a broker does. No
+//     goroutine outlives the client.
+//
+// # Caveats
+//
+//   - Brokers before Kafka 3.1 are fetched from by name. If they report topic
+//     ids, each answer counts only after the topic was seen to have the same id
+//     still; if not, a topic deleted and recreated between two fetches is not
+//     noticed.
+//   - Records are read from partition leaders, never from followers.
+//   - Connections times MaxBytes is in flight per broker, and as much again,
+//     times the compression ratio, while it is decoded. A record batch larger
+//     than MaxBytes is read all the same.
 package feed

@@ -10,6 +10,8 @@ var (
 	ErrTopicAbsent = errors.New("topic does not exist")
 	// errCorruptBatch marks records that do not decode as Kafka batches.
 	errCorruptBatch = errors.New("damaged record batch")
+	// errAllRead ends a session whose Until was reached.
+	errAllRead = errors.New("all read")
 )
 
 // A TopicChangedError means that the topic was deleted and created anew.
@@ -39,10 +41,15 @@ func (e *OutOfRangeError) Error() string {
 type DivergedError struct {
 	Partition int32
 	Position  int64
-	// End is where the log ends for the epoch of the last batch read.
+	// End is where the log ends for the epoch of the last batch read, or for
+	// the highest epoch below it that the log has. It is -1 if the broker
+	// only tells that the log does not have that epoch.
 	End int64
 }
 
 func (e *DivergedError) Error() string {
-	return fmt.Sprintf("partition %d: the log was truncated to offset %d below the position %d", e.Partition, e.End, e.Position)
+	if e.End < 0 {
+		return fmt.Sprintf("partition %d: the log does not have the leader epoch of the records read before position %d", e.Partition, e.Position)
+	}
+	return fmt.Sprintf("partition %d: the log was truncated to offset %d since it was read to position %d", e.Partition, e.End, e.Position)
 }
