@@ -22,13 +22,11 @@ const (
 
 // deliver takes what a fetch brought. It is called for several partitions at
 // once.
-func (f *follower) deliver(ctx context.Context, b *feed.Batch) error {
+func (f *follower) deliver(_ context.Context, b *feed.Batch) error {
 	var shaped []shapedRecord
+	var later error
 	if f.e.shape != nil && len(b.Records) > 0 {
-		var err error
-		if shaped, err = f.shapeAll(ctx, b); err != nil {
-			return err
-		}
+		shaped, later = f.shapeAll(b)
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -50,13 +48,13 @@ func (f *follower) deliver(ctx context.Context, b *feed.Batch) error {
 		f.changed = true
 	}
 	f.noteEnd(b, at)
-	if f.changed && (b.Next >= b.End || f.batch != nil && f.batch.Bytes() >= bulkBytes) {
+	if f.changed && (b.Next >= b.End || later != nil || f.batch != nil && f.batch.Bytes() >= bulkBytes) {
 		if err := f.apply(); err != nil {
 			return err
 		}
 	}
 	f.check(b)
-	return nil
+	return later
 }
 
 // collect adds a fetch's records to the batch. The lock is held.
@@ -193,28 +191,20 @@ type shapedRecord struct {
 	why     error
 }
 
-// shapeAll runs the transform over a batch. A record that has to be tried again
-// makes the partition wait.
-func (f *follower) shapeAll(ctx context.Context, b *feed.Batch) ([]shapedRecord, error) {
+// shapeAll runs the transform over a batch. At a record that has to be tried
+// again it cuts the batch off there, and returns a *feed.LaterError.
+func (f *follower) shapeAll(b *feed.Batch) ([]shapedRecord, error) {
 	shaped := make([]shapedRecord, len(b.Records))
 	for i, r := range b.Records {
 		if r.Key == nil || r.Value == nil {
 			continue
 		}
-		for failures := 0; ; failures++ {
-			value, v, why, again := f.e.shape(r)
-			if again == nil {
-				shaped[i] = shapedRecord{value, v, why}
-				if failures > 0 {
-					f.e.trouble(nil)
-				}
-				break
-			}
-			f.e.trouble(fmt.Errorf("partition %d offset %d waits: %w", r.Partition, r.Offset, again))
-			if !sleep(ctx, min(retryFirst<<min(failures, 10), retryMost)) {
-				return nil, ctx.Err()
-			}
+		value, v, why, again := f.e.shape(r)
+		if again != nil {
+			b.Records, b.Next = b.Records[:i], r.Offset
+			return shaped[:i], &feed.LaterError{Next: r.Offset, Err: fmt.Errorf("partition %d offset %d waits: %w", r.Partition, r.Offset, again)}
 		}
+		shaped[i] = shapedRecord{value, v, why}
 	}
 	return shaped, nil
 }

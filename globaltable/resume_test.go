@@ -1,6 +1,7 @@
 package globaltable
 
 import (
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -75,15 +76,11 @@ func TestStopInTheMiddleOfABootstrap(t *testing.T) {
 	dir := t.TempDir()
 	e.put(numbered("k", 0, 2000)...)
 	stuck := make(chan struct{})
-	n := 0
+	var once sync.Once
 	hold := Transform("v1", func(en Entry[string, string]) (string, bool, error) {
-		if en.Partition == 1 {
-			if n++; n == 100 {
-				close(stuck)
-			}
-			if n >= 100 {
-				return "", false, errAway
-			}
+		if en.Partition == 1 && en.Offset >= 100 {
+			once.Do(func() { close(stuck) })
+			return "", false, errAway
 		}
 		return en.Value, true, nil
 	})
@@ -91,7 +88,7 @@ func TestStopInTheMiddleOfABootstrap(t *testing.T) {
 	<-stuck
 	r.until("the other partition is there", func() bool {
 		f := r.e.follower.Load()
-		return f != nil && f.gen.State().Get(0).Next > 0
+		return f != nil && f.gen.State().Get(0).Next > 0 && f.gen.State().Get(1).Next == 100
 	})
 	_, _, err := r.Get("k1")
 	require.ErrorIs(t, err, ErrNotReady)

@@ -72,8 +72,10 @@ func TestTransformChangesFiltersAndRejects(t *testing.T) {
 // A record that has to wait holds its position, is visible, and is lost by
 // nothing.
 func TestRetryableErrorOfATransformWaits(t *testing.T) {
-	e := newEnv(t, kafkatest.Fake(t), 1)
-	e.put("a=1", "b=2")
+	e := newEnv(t, kafkatest.Fake(t), 2)
+	first, other := records(e.topic, "a=1", "b=2", "c=3"), records(e.topic, "d=4")
+	e.broker.ProduceTo(t, 0, first...)
+	fold(e.want, first)
 	var away atomic.Bool
 	away.Store(true)
 	r := e.open(Transform("v1", func(en Entry[string, string]) (string, bool, error) {
@@ -85,6 +87,11 @@ func TestRetryableErrorOfATransformWaits(t *testing.T) {
 	r.until("it says why it waits", func() bool { return r.Status().Err != nil })
 	require.ErrorContains(t, r.Status().Err, "registry is away")
 	require.Zero(t, r.Stats().Rejected)
+	// The partition stands before it, the other one goes on.
+	e.broker.ProduceTo(t, 1, other...)
+	fold(e.want, other)
+	r.until("the other partition goes on", func() bool { return r.e.follower.Load().gen.State().Get(1).Next == 1 })
+	require.EqualValues(t, 1, r.e.follower.Load().gen.State().Get(0).Next)
 	away.Store(false)
 	r.waitReady()
 	e.holds(r)

@@ -53,3 +53,17 @@ func (e *DivergedError) Error() string {
 	}
 	return fmt.Sprintf("partition %d: the log was truncated to offset %d since it was read to position %d", e.Partition, e.End, e.Position)
 }
+
+// A LaterError is returned by a deliver function that cannot take a record yet.
+// The partition waits, the others go on, and the record is delivered again.
+type LaterError struct {
+	// Next is the offset to go on from: the records before it were taken.
+	Next int64
+	// Err says what is waited for.
+	Err error
+}
+
+func (e *LaterError) Error() string { return fmt.Sprintf("at offset %d: %v", e.Next, e.Err) }
+
+// Unwrap returns what is waited for.
+func (e *LaterError) Unwrap() error { return e.Err }

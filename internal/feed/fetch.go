@@ -245,7 +245,19 @@ func (w *worker) partition(ctx context.Context, p *partition, rp *kmsg.FetchResp
 		b.End = rp.LastStableOffset
 	}
 	end, next, epoch := b.End, b.Next, b.Epoch // deliver owns the batch
-	if err := w.s.deliver(ctx, b); err != nil {
+	err = w.s.deliver(ctx, b)
+	if later, ok := errors.AsType[*LaterError](err); ok {
+		w.s.mu.Lock()
+		if later.Next > p.next {
+			p.failures, p.epoch = 0, epoch
+		}
+		w.s.move(p, later.Next, nil)
+		p.asked, p.open = true, false
+		w.s.mu.Unlock()
+		w.s.failed(later.Err, p)
+		return waits, nil
+	}
+	if err != nil {
 		return waits, err
 	}
 	w.s.mu.Lock()

@@ -17,8 +17,8 @@ import (
 // returns nil when all partitions were read so far.
 //
 // deliver is called by several goroutines, but for one partition at a time;
-// an error that it returns ends the session and is returned. The context that
-// it gets ends with the session.
+// an error that it returns ends the session and is returned, except for a
+// *LaterError. The context that it gets ends with the session.
 func (c *Client) Read(ctx context.Context, plan Plan, deliver func(context.Context, *Batch) error) error {
 	if err := ctx.Err(); err != nil {
 		return err

@@ -1,0 +1,56 @@
+package feed
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/globaltable/enrich/internal/kafkatest"
+)
+
+// A record that cannot be taken yet holds its own partition only, is reported,
+// and is delivered again; what was taken before it is not.
+func TestALaterErrorHoldsOnePartition(t *testing.T) {
+	kafkatest.Each(t, func(t *testing.T, b *kafkatest.Broker) {
+		topic := b.CreateTopic(t, "later", 2, -1, nil)
+		b.ProduceTo(t, 0, kv(topic, 0, 10)...)
+		b.ProduceTo(t, 1, kv(topic, 0, 10)...)
+		told, listening := listen()
+		c := client(t, b, topic, listening)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		got := newCollector()
+		away := errors.New("registry is away")
+		open := make(chan struct{})
+		done := make(chan error, 1)
+		go func() {
+			done <- c.Read(ctx, Plan{Topic: described(t, c)}, func(ctx context.Context, batch *Batch) error {
+				var later error
+				select {
+				case <-open:
+				default:
+					for i, r := range batch.Records {
+						if batch.Partition == 0 && r.Offset == 4 {
+							batch.Records, batch.Next = batch.Records[:i], 4
+							later = &LaterError{Next: 4, Err: away}
+							break
+						}
+					}
+				}
+				return errors.Join(got.deliver(ctx, batch), later)
+			})
+		}()
+		told.awaitTrouble(t, "registry is away")
+		require.Equal(t, values(0, 4), got.awaitNext(t, 0, 4).values)
+		b.ProduceTo(t, 1, kv(topic, 10, 5)...)
+		require.Equal(t, values(0, 15), got.awaitNext(t, 1, 15).values, "the other one goes on")
+		require.EqualValues(t, 4, got.got(0).next)
+		close(open)
+		require.Equal(t, values(0, 10), got.awaitNext(t, 0, 10).values, "each once")
+		cancel()
+		require.ErrorIs(t, <-done, context.Canceled)
+		got.check(t)
+	})
+}
