@@ -14,6 +14,9 @@ import (
 // patience bounds every wait of a test.
 const patience = time.Minute
 
+// tick is how often a test looks whether what it waits for has happened.
+const tick = 5 * time.Millisecond
+
 // finished is a run that has ended.
 type finished struct {
 	code           int
@@ -88,7 +91,7 @@ func (p *program) until(text string) {
 	p.t.Helper()
 	require.Eventually(p.t, func() bool {
 		return strings.Contains(p.out.String(), text) || strings.Contains(p.err.String(), text)
-	}, patience, 5*time.Millisecond, "%q does not come", text)
+	}, patience, tick, "%q does not come", text)
 }
 
 // output is a buffer that can be read while it is written.

@@ -29,6 +29,7 @@ type smtpServer struct {
 	l     net.Listener
 	mails []caughtMail
 	auths int
+	conns int
 
 	tls            *tls.Config
 	user, password string // empty: no login
@@ -42,6 +43,9 @@ type caughtMail struct {
 	from string
 	to   []string
 	raw  []byte
+	tls  bool
+	// session numbers the connection it came by.
+	session int
 }
 
 // newSMTPServer chooses an address and does not listen yet.
@@ -68,7 +72,13 @@ func (s *smtpServer) start() {
 	require.NoError(s.t, err)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	srv := smtp.NewServer(smtp.BackendFunc(func(*smtp.Conn) (smtp.Session, error) { return &serverSession{s: s}, nil }))
+	srv := smtp.NewServer(smtp.BackendFunc(func(c *smtp.Conn) (smtp.Session, error) {
+		_, secure := c.TLSConnectionState()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.conns++
+		return &serverSession{s: s, tls: secure, number: s.conns}, nil
+	}))
 	srv.Domain = "localhost"
 	srv.TLSConfig = s.tls
 	srv.ErrorLog = silent{}
@@ -103,6 +113,24 @@ func (s *smtpServer) ids() (ids []string) {
 	return ids
 }
 
+func (s *smtpServer) keep(m *caughtMail) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mails = append(s.mails, *m)
+}
+
+func (s *smtpServer) sessions() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.conns
+}
+
+func (s *smtpServer) logins() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.auths
+}
+
 func (s *smtpServer) ask(stage string, m *caughtMail) error {
 	s.mu.Lock()
 	on := s.on
@@ -128,6 +156,8 @@ type serverSession struct {
 	s      *smtpServer
 	m      caughtMail
 	authed bool
+	tls    bool
+	number int
 }
 
 func (c *serverSession) AuthMechanisms() []string {
@@ -154,7 +184,7 @@ func (c *serverSession) Mail(from string, _ *smtp.MailOptions) error {
 	if c.s.user != "" && !c.authed {
 		return smtp.ErrAuthRequired
 	}
-	c.m = caughtMail{from: from}
+	c.m = caughtMail{from: from, tls: c.tls, session: c.number}
 	return c.s.ask("mail", &c.m)
 }
 
@@ -170,9 +200,7 @@ func (c *serverSession) Data(r io.Reader) (err error) {
 	if err := c.s.ask("data", &c.m); err != nil {
 		return err
 	}
-	c.s.mu.Lock()
-	defer c.s.mu.Unlock()
-	c.s.mails = append(c.s.mails, c.m)
+	c.s.keep(&c.m)
 	return nil
 }
 
