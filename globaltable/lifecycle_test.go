@@ -294,5 +294,5 @@ func TestBadOptions(t *testing.T) {
 
 	tb, err := Open("devices", codec.String(), codec.String(), append(good, nil, Kafka(kgo.ClientID("")))...)
 	require.NoError(t, err)
-	defer func() { require.NoError(t, tb.Close()) }()
+	require.NoError(t, tb.Close())
 }

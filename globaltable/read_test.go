@@ -144,7 +144,8 @@ func TestSnapshotIsFrozenAndOrdered(t *testing.T) {
 		require.Equal(t, []string{"ab=12", "b=2"}, keys(snap.Range("ab", "c")))
 		require.Equal(t, []string{"a=1", "ab=12"}, keys(snap.Prefix([]byte("a"))))
 		require.Empty(t, keys(snap.Range("c", "a")))
-		for range snap.All() {
+		for _, err := range snap.All() {
+			require.NoError(t, err)
 			break
 		}
 		v, ok, err := snap.Get("b")

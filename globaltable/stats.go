@@ -143,10 +143,10 @@ func (s Stats) String() string {
 
 // tally counts what happens to generations.
 type tally struct {
-	mu                          sync.Mutex
-	decision                    Decision
-	reason                      Reason
-	rebuilds, gaveUp, verified_ uint64
+	mu                        sync.Mutex
+	decision                  Decision
+	reason                    Reason
+	rebuilds, gaveUp, checked uint64
 }
 
 func (t *tally) decided(pl plan) {
@@ -157,7 +157,7 @@ func (t *tally) decided(pl plan) {
 
 func (t *tally) swapped()     { t.mu.Lock(); t.rebuilds++; t.mu.Unlock() }
 func (t *tally) dropped()     { t.mu.Lock(); t.gaveUp++; t.mu.Unlock() }
-func (t *tally) verified(int) { t.mu.Lock(); t.verified_++; t.mu.Unlock() }
+func (t *tally) verified(int) { t.mu.Lock(); t.checked++; t.mu.Unlock() }
 
 // stats is Table.Stats.
 func (e *engine) stats() Stats {
@@ -165,7 +165,7 @@ func (e *engine) stats() Stats {
 	t := &e.tally
 	t.mu.Lock()
 	s.Decision, s.Reason = t.decision, t.reason
-	s.Rebuilds, s.RebuildsDropped, s.Verifications = t.rebuilds, t.gaveUp, t.verified_
+	s.Rebuilds, s.RebuildsDropped, s.Verifications = t.rebuilds, t.gaveUp, t.checked
 	t.mu.Unlock()
 	f := e.follower.Load()
 	gen := e.served()

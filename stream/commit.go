@@ -122,14 +122,20 @@ func gone(err error) bool {
 
 // lastCommit commits at the end, with patience for what passes.
 func (w *Worker) lastCommit(ctx context.Context, parts []*partition) error {
+	var why error
 	for {
 		err := w.commit(ctx, parts)
 		if err == nil || fatalCommit(err) || gone(err) {
 			return err
 		}
+		// The end of ctx in the middle of an attempt says nothing of what the
+		// brokers refused before.
+		if why == nil || ctx.Err() == nil {
+			why = err
+		}
 		w.note(err)
 		if !sleep(ctx, backoffFirst) {
-			return fmt.Errorf("%w: %w", ErrShutdownTimeout, err)
+			return fmt.Errorf("%w: %w", ErrShutdownTimeout, why)
 		}
 	}
 }

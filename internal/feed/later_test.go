@@ -24,9 +24,10 @@ func TestALaterErrorHoldsOnePartition(t *testing.T) {
 		got := newCollector()
 		away := errors.New("registry is away")
 		open := make(chan struct{})
+		plan := Plan{Topic: described(t, c)}
 		done := make(chan error, 1)
 		go func() {
-			done <- c.Read(ctx, Plan{Topic: described(t, c)}, func(ctx context.Context, batch *Batch) error {
+			done <- c.Read(ctx, plan, func(ctx context.Context, batch *Batch) error {
 				var later error
 				select {
 				case <-open:
