@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/globaltable/enrich/codec"
@@ -110,19 +109,7 @@ func (e *env) createAgain(partitions int32) {
 		_, err := e.broker.Admin(e.t).CreateTopic(e.ctx(), partitions, -1, map[string]*string{"cleanup.policy": &compact}, e.topic)
 		return err == nil
 	}, patience, 20*time.Millisecond)
-	require.Eventually(e.t, func() bool {
-		d, err := e.broker.Admin(e.t).ListTopics(e.ctx(), e.topic)
-		return err == nil && d.Has(e.topic) && len(d[e.topic].Partitions) == int(partitions) && noErrors(d[e.topic])
-	}, patience, 20*time.Millisecond)
-}
-
-func noErrors(d kadm.TopicDetail) bool {
-	for _, p := range d.Partitions {
-		if p.Err != nil || p.Leader < 0 {
-			return false
-		}
-	}
-	return d.Err == nil
+	e.broker.AwaitTopic(e.t, e.topic, partitions)
 }
 
 func (e *env) ctx() context.Context {

@@ -63,7 +63,17 @@ func (e *env) ctx() context.Context {
 
 func (e *env) topic(name string, partitions int32) string {
 	e.t.Helper()
-	return e.broker.CreateTopic(e.t, e.prefix+name, partitions, 1, nil)
+	name = e.prefix + name
+	_, err := e.adm.CreateTopic(e.ctx(), partitions, 1, nil, name)
+	require.NoError(e.t, err)
+	if e.broker.Real() {
+		e.t.Cleanup(func() {
+			_, err := e.adm.DeleteTopic(e.ctx(), name)
+			require.NoError(e.t, err)
+		})
+	}
+	e.broker.AwaitTopic(e.t, name, partitions)
+	return name
 }
 
 // put produces a record. A nil key or value is null.

@@ -60,10 +60,29 @@ func (b *Broker) CreateTopic(t testing.TB, prefix string, partitions int32, repl
 	if b.shared {
 		t.Cleanup(func() { b.deleteTopic(t, topic) })
 	}
+	b.awaitTopic(ctx, t, cl, topic, partitions)
+	return topic
+}
+
+// AwaitTopic returns when every broker names a leader for every partition of a
+// topic that was created in another way.
+func (b *Broker) AwaitTopic(t testing.TB, topic string, partitions int32) {
+	t.Helper()
+	cl, err := kgo.NewClient(b.Opts()...)
+	if err != nil {
+		t.Fatalf("kafkatest: new client: %v", err)
+	}
+	defer cl.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), opTimeout)
+	defer cancel()
+	b.awaitTopic(ctx, t, cl, topic, partitions)
+}
+
+func (b *Broker) awaitTopic(ctx context.Context, t testing.TB, cl *kgo.Client, topic string, partitions int32) {
+	t.Helper()
 	if err := poll(ctx, 20*time.Millisecond, func() error { return known(ctx, cl, topic, partitions) }); err != nil {
 		t.Fatalf("kafkatest: topic %s did not come up: %v", topic, err)
 	}
-	return topic
 }
 
 // deleteTopic removes a topic, unless the test has done so.
