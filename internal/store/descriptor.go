@@ -1,9 +1,11 @@
 package store
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"strconv"
 	"strings"
@@ -53,16 +55,36 @@ func readDescriptor(fsys vfs.FS, dir string) (d descriptor, err error) {
 	var v struct {
 		Format int `json:"format"`
 	}
-	if err = json.Unmarshal(b, &v); err == nil && v.Format > formatVersion {
+	if err := json.NewDecoder(bytes.NewReader(b)).Decode(&v); err == nil && v.Format > formatVersion {
 		return d, &NewerFormatError{Dir: dir, Has: v.Format, Know: formatVersion}
 	}
-	if err == nil {
-		err = json.Unmarshal(b, &d)
+	if d, err = parseDescriptor(b); err != nil {
+		return d, fmt.Errorf("%w: %s in %s is not a table's descriptor (%w); remove the directory to build the table anew", ErrCorrupt, descriptorName, dir, err)
 	}
-	if err != nil || d.Format < 1 {
-		return d, fmt.Errorf("%w: %s in %s is not a table's descriptor; remove the directory to build the table anew", ErrCorrupt, descriptorName, dir)
+	return d, nil
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// appendDescriptor appends the file's content: a line of JSON and a line with
+// its checksum. A flipped bit in it must not make a generation an orphan.
+func appendDescriptor(dst []byte, d *descriptor) ([]byte, error) {
+	b, err := json.Marshal(d)
+	return fmt.Appendf(dst, "%s\ncrc32c %08x\n", b, crc32.Checksum(b, castagnoli)), err
+}
+
+// parseDescriptor is the reverse of appendDescriptor.
+func parseDescriptor(b []byte) (d descriptor, err error) {
+	line, rest, _ := bytes.Cut(b, []byte("\n"))
+	if want := fmt.Sprintf("crc32c %08x\n", crc32.Checksum(line, castagnoli)); string(rest) != want {
+		return d, errors.New("its checksum does not match")
 	}
-	d.Last = max(d.Last, d.Current, d.Building)
+	if err := json.Unmarshal(line, &d); err != nil {
+		return descriptor{}, err
+	}
+	if d.Format < 1 || d.Last < max(d.Current, d.Building) {
+		return descriptor{}, errors.New("its numbers contradict each other")
+	}
 	return d, nil
 }
 
@@ -70,9 +92,9 @@ func readDescriptor(fsys vfs.FS, dir string) (d descriptor, err error) {
 // *WriteError; either the old or the new one is there then.
 func writeDescriptor(fsys vfs.FS, dir string, d *descriptor) error {
 	name, tmp := fsys.PathJoin(dir, descriptorName), fsys.PathJoin(dir, tmpName)
-	b, err := json.Marshal(d)
+	b, err := appendDescriptor(nil, d)
 	if err == nil {
-		err = writeFile(fsys, tmp, append(b, '\n'))
+		err = writeFile(fsys, tmp, b)
 	}
 	if err == nil {
 		err = fsys.Rename(tmp, name)

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"io"
 	"os"
 	"sync"
 
@@ -111,6 +112,16 @@ func (fs *failFS) MkdirAll(dir string, perm os.FileMode) error {
 	err := fs.FS.MkdirAll(dir, perm)
 	fs.check("make", dir, err)
 	return err
+}
+
+// Lock returns its error as well. A lock that somebody else has is no failed
+// write, a lock file that cannot be written is one.
+func (fs *failFS) Lock(name string) (io.Closer, error) {
+	c, err := fs.FS.Lock(name)
+	if err != nil && !heldByAnother(err) {
+		fs.check("lock", name, err)
+	}
+	return c, err
 }
 
 // Link returns its error: some file systems have no links, and Pebble copies

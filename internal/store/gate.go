@@ -25,6 +25,9 @@ func (g *gate) enter() bool {
 	return true
 }
 
+// again counts a second use for somebody who is inside: it is never refused.
+func (g *gate) again() { g.users.Add(1) }
+
 func (g *gate) leave() {
 	if g.users.Add(-1) == shutMark {
 		g.once.Do(g.idle)

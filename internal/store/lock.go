@@ -19,7 +19,8 @@ const (
 	winLockViolation    syscall.Errno = 33
 )
 
-// lockDir locks a directory. An error wraps ErrLocked if somebody else has it.
+// lockDir locks a directory. An error wraps ErrLocked if somebody else has it,
+// and is a *WriteError if the lock file cannot be written.
 func lockDir(fsys vfs.FS, dir string) (io.Closer, error) {
 	name := fsys.PathJoin(realPath(fsys, dir), lockName)
 	for {
@@ -29,7 +30,7 @@ func lockDir(fsys vfs.FS, dir string) (io.Closer, error) {
 		case heldByAnother(err):
 			return nil, fmt.Errorf("%w: %s: %w", ErrLocked, dir, err)
 		default:
-			return nil, fmt.Errorf("store: cannot lock %s: %w", dir, err)
+			return nil, &WriteError{Op: "lock", Path: name, Err: err}
 		}
 		// Remove may have deleted the file between its being opened and its
 		// being locked: then the lock keeps nobody out.

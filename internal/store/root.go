@@ -23,9 +23,9 @@ type Root struct {
 	live   map[uint64]*Generation
 	closed bool
 
-	changes   sync.WaitGroup // changes of the directory under way
-	closeOnce sync.Once
-	closeErr  error
+	changes  sync.WaitGroup // changes of the directory under way
+	done     chan struct{}  // closed when Close has ended
+	closeErr error
 }
 
 // OpenRoot locks the directory, making it if it is not there, and reads what
@@ -60,7 +60,7 @@ func OpenRoot(o Options) (*Root, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Root{opts: o, lock: lock, live: map[uint64]*Generation{}}
+	r := &Root{opts: o, lock: lock, live: map[uint64]*Generation{}, done: make(chan struct{})}
 	if err := r.load(); err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
@@ -362,20 +362,24 @@ func (r *Root) drop(n uint64, g *Generation) error {
 // means that what was applied last is not durable.
 func (r *Root) Close() error {
 	r.mu.Lock()
+	first := !r.closed
 	r.closed = true
 	r.mu.Unlock()
-	r.closeOnce.Do(func() {
-		r.changes.Wait()
-		r.mu.Lock()
-		live := r.live
-		r.live = nil
-		r.mu.Unlock()
-		var errs []error
-		for _, g := range live {
-			g.stopWriting()
-			errs = append(errs, g.Flush(), g.close(false))
-		}
-		r.closeErr = errors.Join(append(errs, r.lock.Close())...)
-	})
+	if !first {
+		<-r.done
+		return r.closeErr
+	}
+	defer close(r.done)
+	r.changes.Wait()
+	r.mu.Lock()
+	live := r.live
+	r.live = nil
+	r.mu.Unlock()
+	var errs []error
+	for _, g := range live {
+		g.stopWriting()
+		errs = append(errs, g.Flush(), g.close(false))
+	}
+	r.closeErr = errors.Join(append(errs, r.lock.Close())...)
 	return r.closeErr
 }

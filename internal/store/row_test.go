@@ -1,6 +1,7 @@
 package store
 
 import (
+	"encoding/binary"
 	"math"
 	"testing"
 
@@ -32,6 +33,36 @@ func TestRowOfAnotherVersionIsCorrupt(t *testing.T) {
 	}
 }
 
+// TestRowEncodingIsFixed pins the stored form: other releases have to read it.
+func TestRowEncodingIsFixed(t *testing.T) {
+	require.Equal(t, []byte{0x10, 0x03, 0x07, 0x80, 0x01, 'v'}, appendRow(nil, &Row{Timestamp: -2, Partition: 7, Offset: 128, Value: []byte("v")}))
+	require.Equal(t, []byte("x\x11\x00\x00\x00\x02hhv"), appendRow([]byte("x"), &Row{Headers: []byte("hh"), Value: []byte("v")}))
+}
+
+func TestRowWithNumbersOutOfRangeIsCorrupt(t *testing.T) {
+	row := func(partition, offset, headers uint64) []byte {
+		b := []byte{rowVersion | flagHeaders, 0}
+		b = binary.AppendUvarint(b, partition)
+		b = binary.AppendUvarint(b, offset)
+		return binary.AppendUvarint(b, headers)
+	}
+	_, err := parseRow(row(math.MaxInt32, math.MaxInt64, 0))
+	require.NoError(t, err)
+	for _, b := range [][]byte{row(math.MaxInt32+1, 0, 0), row(0, math.MaxInt64+1, 0), row(0, 0, 1), row(0, 0, math.MaxUint64)} {
+		_, err := parseRow(b)
+		require.ErrorIs(t, err, ErrCorrupt)
+	}
+}
+
+// TestHeadersAndValueDoNotRunIntoEachOther appends to the one and looks at the
+// other: both share the stored row's memory.
+func TestHeadersAndValueDoNotRunIntoEachOther(t *testing.T) {
+	r, err := parseRow(appendRow(nil, &Row{Headers: []byte("h"), Value: []byte("value")}))
+	require.NoError(t, err)
+	_ = append(r.Headers, 'X')
+	require.Equal(t, "value", string(r.Value))
+}
+
 func FuzzParseRow(f *testing.F) {
 	f.Add([]byte{})
 	f.Add(appendRow(nil, &Row{Timestamp: 1, Partition: 2, Offset: 3, Headers: []byte("h"), Value: []byte("v")}))
@@ -39,6 +70,20 @@ func FuzzParseRow(f *testing.F) {
 		r, err := parseRow(b)
 		if err != nil {
 			return
+		}
+		got, err := parseRow(appendRow(nil, &r))
+		require.NoError(t, err)
+		require.Equal(t, r, got)
+	})
+}
+
+func FuzzRowRoundTrip(f *testing.F) {
+	f.Add(int64(0), int32(0), int64(0), false, []byte{}, []byte{})
+	f.Add(int64(-1), int32(math.MaxInt32), int64(math.MaxInt64), true, []byte("h"), []byte("v"))
+	f.Fuzz(func(t *testing.T, ts int64, partition int32, offset int64, kept bool, headers, value []byte) {
+		r := Row{Timestamp: ts, Partition: max(partition, 0), Offset: max(offset, 0), Value: append([]byte{}, value...)}
+		if kept {
+			r.Headers = append([]byte{}, headers...)
 		}
 		got, err := parseRow(appendRow(nil, &r))
 		require.NoError(t, err)

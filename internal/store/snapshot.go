@@ -84,8 +84,8 @@ func (s *Snapshot) Get(key []byte) (v View, ok bool, err error) {
 		_ = closer.Close()
 		return v, false, err
 	}
-	// This one is left by the View; the caller's, above, is still inside.
-	s.g.use.enter()
+	// This one is left by the View, when it is closed.
+	s.g.use.again()
 	return View{Row: row, closer: closer, g: s.g}, true, nil
 }
 

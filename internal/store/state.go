@@ -188,8 +188,8 @@ func parseState(b []byte) (*State, error) {
 		p.Next = d.varint()
 		p.Epoch = d.int32()
 		p.LogStart = d.varint()
-		if at := d.varint(); at != 0 {
-			p.AtEnd = time.UnixMilli(at)
+		if at := time.UnixMilli(d.varint()); at.UnixMilli() != 0 && !at.IsZero() {
+			p.AtEnd = at
 		}
 	}
 	return s, d.end()

@@ -1,6 +1,9 @@
 package store
 
 import (
+	"bytes"
+	"encoding/binary"
+	"math"
 	"testing"
 	"time"
 
@@ -54,15 +57,112 @@ func TestCloneIsIndependent(t *testing.T) {
 	require.Equal(t, int64(99), s.Get(2).Next)
 }
 
+func TestStateAtGrows(t *testing.T) {
+	var s State
+	require.Equal(t, Partition{Epoch: -1}, *s.At(2), "an unknown epoch is not epoch 0")
+	require.Len(t, s.Partitions, 3)
+	s.At(2).Next = 5
+	s.At(0).Known = true
+	require.Equal(t, int64(5), s.Get(2).Next)
+	require.False(t, s.Get(1).Known)
+	require.Len(t, s.Partitions, 3)
+}
+
+func TestGone(t *testing.T) {
+	s := State{Partitions: []Partition{{LogStart: 5}, {}}}
+	require.True(t, s.Gone(&Row{Partition: 0, Offset: 4}))
+	require.False(t, s.Gone(&Row{Partition: 0, Offset: 5}))
+	require.False(t, s.Gone(&Row{Partition: 1, Offset: 0}))
+	require.False(t, s.Gone(&Row{Partition: 2, Offset: 0}), "nothing is known of the partition")
+}
+
+// TestTimesAreKeptInMilliseconds also expects the zero time, which means never,
+// to stay apart from all others.
+func TestTimesAreKeptInMilliseconds(t *testing.T) {
+	for _, at := range []time.Time{{}, time.UnixMilli(1), time.UnixMilli(-1), time.UnixMilli(1758186049012).Add(999 * time.Microsecond)} {
+		s := &State{Partitions: []Partition{{AtEnd: at}}}
+		got, err := parseState(appendState(nil, s))
+		require.NoError(t, err)
+		require.Equal(t, at.IsZero(), got.Get(0).AtEnd.IsZero())
+		require.Equal(t, at.UnixMilli(), got.Get(0).AtEnd.UnixMilli())
+	}
+}
+
+// TestRecordsThatMakeNoSenseAreDamaged puts out-of-range numbers into otherwise
+// whole records. None may be cut down to something else, or make the reader
+// allocate what it says.
+func TestRecordsThatMakeNoSenseAreDamaged(t *testing.T) {
+	state := func(partitions uint64, entry ...byte) []byte {
+		b := append([]byte{stateVersion}, make([]byte, 7)...) // counters, no verification
+		return append(binary.AppendUvarint(b, partitions), entry...)
+	}
+	epoch := func(e int64) []byte { return append(binary.AppendVarint([]byte{1, 2}, e), 0, 0) }
+	_, err := parseState(state(1, epoch(math.MaxInt32)...))
+	require.NoError(t, err)
+	for name, b := range map[string][]byte{
+		"epoch too large":        state(1, epoch(math.MaxInt32+1)...),
+		"epoch too small":        state(1, epoch(math.MinInt32-1)...),
+		"flag that is none":      state(1, 2, 0, 0, 0, 0),
+		"too many partitions":    state(1<<40, 0, 0, 0, 0, 0),
+		"more than can be there": state(2, 0, 0, 0, 0, 0),
+		"number without an end":  append([]byte{stateVersion}, bytes.Repeat([]byte{0xff}, 30)...),
+		"another version":        {2},
+	} {
+		_, err := parseState(b)
+		require.ErrorIs(t, err, ErrCorrupt, name)
+	}
+	id := appendIdentity(nil, &Identity{Topic: "devices"})
+	for name, b := range map[string][]byte{
+		"another version":   {9},
+		"huge string":       append([]byte{identityVersion}, binary.AppendUvarint(nil, math.MaxUint64)...),
+		"flag that is none": append(id[:len(id)-1:len(id)-1], 7),
+		"left over":         append(id, 0),
+	} {
+		_, err := parseIdentity(b)
+		require.ErrorIs(t, err, ErrCorrupt, name)
+	}
+}
+
 func FuzzParseState(f *testing.F) {
+	f.Add([]byte{})
+	f.Add(appendState(nil, &State{}))
 	f.Add(appendState(nil, sampleState()))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s, err := parseState(b)
 		if err != nil {
+			require.ErrorIs(t, err, ErrCorrupt)
 			return
 		}
 		got, err := parseState(appendState(nil, s))
 		require.NoError(t, err)
 		require.Equal(t, s, got)
+	})
+}
+
+func FuzzParseIdentity(f *testing.F) {
+	f.Add([]byte{})
+	f.Add(appendIdentity(nil, &Identity{}))
+	f.Add(appendIdentity(nil, &Identity{ClusterID: "c", Topic: "t", TopicID: [16]byte{1}, ReadUncommitted: true, Transform: "v", BadRecords: "skip", Headers: true}))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		id, err := parseIdentity(b)
+		if err != nil {
+			require.ErrorIs(t, err, ErrCorrupt)
+			return
+		}
+		got, err := parseIdentity(appendIdentity(nil, &id))
+		require.NoError(t, err)
+		require.Equal(t, id, got)
+	})
+}
+
+func FuzzIdentityRoundTrip(f *testing.F) {
+	f.Add("", "devices", []byte{}, false, "", "", true)
+	f.Add("c", "", []byte("0123456789abcdef"), true, "v\x00", "\xff", false)
+	f.Fuzz(func(t *testing.T, cluster, topic string, tid []byte, uncommitted bool, transform, bad string, headers bool) {
+		id := Identity{ClusterID: cluster, Topic: topic, ReadUncommitted: uncommitted, Transform: transform, BadRecords: bad, Headers: headers}
+		copy(id.TopicID[:], tid)
+		got, err := parseIdentity(appendIdentity(nil, &id))
+		require.NoError(t, err)
+		require.Equal(t, id, got)
 	})
 }
