@@ -24,7 +24,10 @@ import (
 	"github.com/globaltable/enrich/stream"
 )
 
-const patience = 30 * time.Second
+const (
+	patience  = 30 * time.Second
+	pollEvery = 20 * time.Millisecond // where nothing tells when to look
+)
 
 // The types of most tests: everything is text.
 type (
@@ -123,12 +126,22 @@ func (e *env) puts(values ...string) {
 // table opens and runs the table, until the test ends.
 func (e *env) table(opts ...globaltable.Opt) *table {
 	e.t.Helper()
-	return runTable(e, codec.String(), opts...)
+	return runTable(e, codec.String(), codec.String(), opts...)
 }
 
-func runTable[V any](e *env, value codec.Codec[V], opts ...globaltable.Opt) *globaltable.Table[string, V] {
+func runTable[V any](e *env, key codec.Codec[string], value codec.Codec[V], opts ...globaltable.Opt) *globaltable.Table[string, V] {
 	e.t.Helper()
-	t := openTable(e, value, opts...)
+	t, _ := stoppable(e, key, value, opts...)
+	return t
+}
+
+// stoppable is runTable for a table whose Run is ended before the test is.
+func stoppable[V any](e *env, key codec.Codec[string], value codec.Codec[V], opts ...globaltable.Opt) (t *globaltable.Table[string, V], stop func()) {
+	e.t.Helper()
+	t, err := globaltable.Open(e.rows, key, value, append([]globaltable.Opt{
+		globaltable.Brokers(e.broker.Addrs()...), globaltable.Kafka(e.broker.Opts()...), globaltable.InMemory(), globaltable.Logger(testLog(e.t)),
+	}, opts...)...)
+	require.NoError(e.t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
@@ -136,18 +149,9 @@ func runTable[V any](e *env, value codec.Codec[V], opts ...globaltable.Opt) *glo
 		// What went wrong is what the stream has to return.
 		_ = t.Run(ctx)
 	}()
-	e.t.Cleanup(func() { cancel(); <-done })
-	return t
-}
-
-func openTable[V any](e *env, value codec.Codec[V], opts ...globaltable.Opt) *globaltable.Table[string, V] {
-	e.t.Helper()
-	t, err := globaltable.Open(e.rows, codec.String(), value, append([]globaltable.Opt{
-		globaltable.Brokers(e.broker.Addrs()...), globaltable.Kafka(e.broker.Opts()...), globaltable.InMemory(), globaltable.Logger(testLog(e.t)),
-	}, opts...)...)
-	require.NoError(e.t, err)
-	e.t.Cleanup(func() { require.NoError(e.t, t.Close()) })
-	return t
+	stop = func() { cancel(); <-done }
+	e.t.Cleanup(func() { stop(); require.NoError(e.t, t.Close()) })
+	return t, stop
 }
 
 // gate is a network that is cut off until it is opened.
@@ -257,7 +261,18 @@ func (r *running) stop() error {
 // until waits for something that the worker or a broker does.
 func (r *running) until(what string, cond func(stream.Stats) bool) {
 	r.t.Helper()
-	require.Eventually(r.t, func() bool { return cond(r.Stats()) }, patience, 5*time.Millisecond, "%s: %s", what, r.Stats())
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	late := time.After(patience)
+	for !cond(r.Stats()) {
+		select {
+		case <-tick.C:
+		case <-r.done:
+			require.True(r.t, cond(r.Stats()), "Run has returned %v before %s: %s", r.err, what, r.Stats())
+		case <-late:
+			r.t.Fatalf("still waiting until %s: %s", what, r.Stats())
+		}
+	}
 }
 
 // outputs waits until so many outputs are acknowledged.

@@ -23,6 +23,10 @@ var kinds = map[string]func(*texts, *table, func(record) (string, bool), func(re
 	"left":  Left[string, string, string, string, string],
 }
 
+// The tests of conformance name, in their subtests, the tests of Kafka's that they
+// stand for, and above each function a change of the code that turns it red.
+
+// Red if a row of another partition than the record's counts as missing.
 func TestJ1_PartitionsNeedNotMatch(t *testing.T) {
 	for _, n := range []struct{ rows, in int32 }{{1, 8}, {8, 1}, {3, 7}} {
 		t.Run(fmt.Sprintf("J1/%d to %d", n.rows, n.in), func(t *testing.T) {
@@ -50,6 +54,7 @@ func TestJ1_PartitionsNeedNotMatch(t *testing.T) {
 	}
 }
 
+// Red if Left drops what has no match, or if Inner does not.
 func TestJ2_EmptyTable(t *testing.T) {
 	t.Run("J2", func(t *testing.T) {
 		each(t, func(t *testing.T, e *env) {
@@ -71,6 +76,8 @@ func TestJ2_EmptyTable(t *testing.T) {
 	})
 }
 
+// Red if a row is kept from one poll to the next, or if the output has the row's
+// time.
 func TestJ3_TableUpdatesEmitNothing(t *testing.T) {
 	for kind, join := range kinds {
 		t.Run("J3/"+kind, func(t *testing.T) {
@@ -100,6 +107,7 @@ func TestJ3_TableUpdatesEmitNothing(t *testing.T) {
 	}
 }
 
+// Red if Left drops what has no match, or if Inner does not.
 func TestJ4_MatchFound(t *testing.T) {
 	t.Run("J4", func(t *testing.T) {
 		each(t, func(t *testing.T, e *env) {
@@ -119,6 +127,7 @@ func TestJ4_MatchFound(t *testing.T) {
 	})
 }
 
+// Red if a row is kept from one poll to the next.
 func TestJ5_DeletedRowsStopMatching(t *testing.T) {
 	for kind, join := range kinds {
 		t.Run("J5/"+kind, func(t *testing.T) {
@@ -144,6 +153,8 @@ func TestJ5_DeletedRowsStopMatching(t *testing.T) {
 	}
 }
 
+// J6 and J10 red if a record without a key is looked up under the zero key, J7 if
+// records with a null key are dropped.
 func TestNullRules(t *testing.T) {
 	type testCase struct {
 		key, value any
@@ -210,6 +221,7 @@ func TestNullRules(t *testing.T) {
 	}
 }
 
+// Red if the output has the row's time.
 func TestJ8J9_OutOfOrderTimestampsAreKept(t *testing.T) {
 	times := []time.Time{at(2), at(10), at(3)}
 	for kind, want := range map[string][]string{
@@ -235,6 +247,8 @@ func TestJ8J9_OutOfOrderTimestampsAreKept(t *testing.T) {
 	}
 }
 
+// Red if the join function gets the record with the mapped key, or an entry of
+// nothing but the value.
 func TestJ11_JoinerSeesKeysAndPlace(t *testing.T) {
 	for kind, join := range kinds {
 		t.Run("J11/"+kind, func(t *testing.T) {
@@ -333,6 +347,8 @@ func TestChainedJoins(t *testing.T) {
 	})
 }
 
+// Red if a row is kept from one poll to the next, or if the output has the row's
+// time; GKI1 if Left drops what has no match, GKI2 if Inner does not.
 func TestGKI_GlobalTableIntegration(t *testing.T) {
 	for id, tc := range map[string]struct {
 		kind         string
@@ -403,7 +419,7 @@ func TestTypes(t *testing.T) {
 	e := onFake(t)
 	e.row(0, "7", `{"Room": 12}`)
 	e.produce(&kgo.Record{Topic: e.in, Key: []byte("7"), Value: []byte("21.5")})
-	tb := runTable(e, codec.JSON[device]())
+	tb := runTable(e, codec.String(), codec.JSON[device]())
 	readings := stream.From(e.in, codec.String(), codec.JSON[float64]())
 	out := Inner(readings, tb,
 		func(r stream.Record[string, float64]) (string, bool) { return r.Key, !r.NullKey },
