@@ -12,6 +12,8 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/globaltable/enrich/stream"
 )
 
 // app is one run.
@@ -176,9 +178,12 @@ func (a *app) run(ctx context.Context) (int, error) {
 	completed := err == nil && ctx.Err() == nil
 	fail(nil)
 	<-mailed
-	if ferr := a.state.flush(); err == nil || errors.Is(err, context.Canceled) {
-		err = ferr
+	if ctx.Err() != nil && (errors.Is(err, ctx.Err()) || errors.Is(err, stream.ErrShutdownTimeout)) {
+		// What could not be committed in time is handed out again, and
+		// recognised.
+		err = nil
 	}
+	err = errors.Join(err, a.state.flush())
 	hide()
 	<-shown
 	return a.finish(ctx, completed, caughtUp, err)
@@ -198,7 +203,10 @@ func (a *app) finish(ctx context.Context, completed, caughtUp bool, err error) (
 		code = exitInterrupted
 	}
 	if code != exitDone {
-		a.con.note("stopped before the end; %s", a.howToGoOn(&n))
+		a.con.note("stopped before the end; %s", a.howToGoOn())
+	}
+	if n.waiting > 0 && a.dirs.temporary {
+		a.con.note("%d mails were waiting, and are lost: only -state keeps them", n.waiting)
 	}
 	a.printSummary(&n, code == exitDone && a.cfg.keep)
 	if code == exitDone && a.cfg.keep {
@@ -207,14 +215,11 @@ func (a *app) finish(ctx context.Context, completed, caughtUp bool, err error) (
 	return code, err
 }
 
-func (a *app) howToGoOn(n *snapshot) string {
-	switch {
-	case !a.dirs.temporary:
-		return "start again with -state " + a.cfg.state + " to go on from here"
-	case n.waiting > 0:
-		return "without -state nothing is kept, and the mails that were waiting are lost"
+func (a *app) howToGoOn() string {
+	if a.dirs.temporary {
+		return "without -state nothing is kept, and the next run begins anew"
 	}
-	return "without -state nothing is kept, and the next run begins anew"
+	return "start again with -state " + a.cfg.state + " to go on from here"
 }
 
 // forgetGroup removes the consumer group of a run that leaves nothing behind.

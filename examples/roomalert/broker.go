@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"sync/atomic"
@@ -82,5 +83,10 @@ func (r *reach) OnBrokerConnect(meta kgo.BrokerMetadata, _ time.Duration, _ net.
 		return
 	}
 	text := fmt.Sprintf("broker %s: %v", net.JoinHostPort(meta.Host, fmt.Sprint(meta.Port)), err)
+	if errors.Is(err, io.EOF) {
+		// All that some brokers do with a client that does not speak TLS, or
+		// speaks it where it should not, or whose password is wrong.
+		text += " (it hung up: check -tls and the -sasl flags)"
+	}
 	r.trouble.Store(&text)
 }

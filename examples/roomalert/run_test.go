@@ -20,7 +20,7 @@ import (
 func topics(t *testing.T, b *kafkatest.Broker, devices, readings int32) (flags []string, devicesTopic, readingsTopic string) {
 	t.Helper()
 	devicesTopic = b.CreateTopic(t, "devices", devices, 1, kafkatest.Compacted())
-	readingsTopic = b.CreateTopic(t, "readings", readings, 1, map[string]string{"retention.ms": "-1"})
+	readingsTopic = b.CreateTopic(t, "readings", readings, 1, forever())
 	return []string{"-brokers", strings.Join(b.Addrs(), ","), "-devices-topic", devicesTopic, "-readings-topic", readingsTopic}, devicesTopic, readingsTopic
 }
 
@@ -238,6 +238,7 @@ func TestOldReadingsAreWarnedOf(t *testing.T) {
 		flags, _, _ := topics(t, b, 1, 1)
 		short := b.CreateTopic(t, "short", 1, 1, map[string]string{"retention.ms": "86400000"})
 		r := runProgram(t.Context(), with(flags, "-readings-topic", short, "-readings", write(t, "r.csv", "2017-09-18T09:00:49,dev-1,90,2\n"))...)
+		require.Equal(t, exitDone, r.code, r.stderr)
 		require.Contains(t, r.stderr, "topic "+short+" keeps records for 24h0m0s (retention.ms), and the files begin with a reading of 2017-09-18 09:00:49 UTC")
 	})
 }

@@ -8,7 +8,6 @@ import (
 	"maps"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -70,18 +69,6 @@ func (c *counters) dropped() (n int64) {
 		n += m
 	}
 	return n
-}
-
-// queued is a mail of the outbox.
-type queued struct {
-	seq    uint64
-	letter letter
-}
-
-// failedMail is a mail that the server refused for good.
-type failedMail struct {
-	Letter letter `json:"letter"`
-	Reason string `json:"reason"`
 }
 
 // The keys of the store: a letter for the kind, then the rest.
@@ -173,82 +160,6 @@ func (s *state) loadOne(key, value []byte) error {
 	return errors.New("is not one of this program")
 }
 
-// outcome is a reading as it leaves the join.
-type outcome struct {
-	partition int32
-	offset    int64
-	reading   Reading
-	bad       string // why it is dropped; "" if it is not
-	found     bool   // device is its row
-	device    Device
-}
-
-// Reasons for a drop.
-const (
-	dropReading = "not a reading"
-	dropDevice  = "its device's row is not usable"
-)
-
-// apply counts a reading and moves its device's state. A reading that was
-// applied before does nothing: Kafka hands out again what was not committed
-// when the process ended.
-//
-// Readings of one partition come in the order of their offsets.
-func (s *state) apply(o outcome, domain string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if o.offset < s.applied[o.partition] {
-		return nil
-	}
-	s.applied[o.partition] = o.offset + 1
-	s.dirtyParts[o.partition], s.dirtyCount = true, true
-	s.count.Readings++
-	switch {
-	case o.bad != "":
-		if s.count.Dropped == nil {
-			s.count.Dropped = make(map[string]int64)
-		}
-		s.count.Dropped[o.bad]++
-		return nil
-	case !o.found:
-		s.count.Unmatched++
-		return nil
-	}
-	s.count.Joined++
-	return s.move(o, domain)
-}
-
-// move makes the transition, if there is one, durable before it returns.
-func (s *state) move(o outcome, domain string) error {
-	id := o.reading.Device
-	a := s.devices[id]
-	t := a.step(o.reading.Time, o.reading.celsius(), o.device.LimitC, o.device.ClearC)
-	l := letter{
-		Kind: t, Device: o.device, Reading: o.reading, Since: a.Since, PeakC: a.PeakC, Queued: time.Now().UTC(),
-		ID: messageID(id, a.Since, t, domain),
-	}
-	switch t {
-	case moveLate:
-		s.count.Late++
-		return nil
-	case raised:
-		s.count.Alerts++
-		a.MessageID = l.ID
-	case resolved:
-		s.count.Resolved++
-		l.InReplyTo = a.MessageID
-		a.MessageID = ""
-	}
-	s.devices[id] = a
-	s.dirtyDevices[id] = true
-	if t == moveNone {
-		return nil
-	}
-	s.newMails = append(s.newMails, queued{s.nextSeq, l})
-	s.nextSeq++
-	return s.flushLocked()
-}
-
 // flush makes everything applied so far durable.
 func (s *state) flush() error {
 	s.mu.Lock()
@@ -292,54 +203,6 @@ func (s *state) flushLocked() error {
 		default:
 		}
 	}
-	return nil
-}
-
-// head returns the first mail of the outbox.
-func (s *state) head() (queued, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.outbox) == 0 {
-		return queued{}, false
-	}
-	return s.outbox[0], true
-}
-
-// delivered takes the first mail off the outbox, for good.
-func (s *state) delivered() error {
-	return s.takeHead(func(*pebble.Batch, queued) error { return nil })
-}
-
-// refused moves the first mail to those that cannot be delivered.
-func (s *state) refused(reason string) error {
-	return s.takeHead(func(b *pebble.Batch, q queued) error {
-		f := failedMail{q.letter, reason}
-		s.failed = append(s.failed, f)
-		s.count.Mails--
-		return put(b, seqKey(kindFailed, q.seq), f)
-	})
-}
-
-// takeHead counts the first mail as delivered unless and says otherwise. It
-// writes the counters as they are, and so everything else that is dirty too.
-func (s *state) takeHead(and func(*pebble.Batch, queued) error) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err := s.flushLocked(); err != nil {
-		return err
-	}
-	q := s.outbox[0]
-	b := s.db.NewBatch()
-	defer func() { _ = b.Close() }()
-	s.count.Mails++
-	err := errors.Join(and(b, q), put(b, []byte(keyCount), s.count), b.Delete(seqKey(kindOutbox, q.seq), nil))
-	if err == nil {
-		err = b.Commit(pebble.Sync)
-	}
-	if err != nil {
-		return fmt.Errorf("write the alert state: %w", err)
-	}
-	s.outbox = slices.Delete(s.outbox, 0, 1)
 	return nil
 }
 

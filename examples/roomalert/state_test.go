@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -28,85 +27,6 @@ func hot(partition int32, offset int64, device string, sec int, c float64) outco
 		device:  Device{device, "Room " + device, "Hotel", device + "@example.com", 30, 28},
 		reading: Reading{Device: device, Time: time.Unix(int64(sec), 0).UTC(), TempF: c*9/5 + 32},
 	}
-}
-
-func TestStateCountsEveryReadingOnce(t *testing.T) {
-	fs := vfs.NewMem()
-	s := memState(t, fs)
-	lost := hot(0, 1, "x", 0, 0)
-	lost.found = false
-	bad := hot(0, 2, "x", 0, 0)
-	bad.bad = dropReading
-	late := hot(0, 5, "a", 1, 20)
-	feed := []outcome{hot(0, 0, "a", 2, 31), lost, bad, hot(0, 4, "a", 3, 27), late, hot(1, 0, "b", 1, 31)}
-	for range 2 { // Kafka hands them out again
-		for _, o := range feed {
-			require.NoError(t, s.apply(o, "example.com"))
-		}
-	}
-	want := counters{Readings: 6, Joined: 4, Unmatched: 1, Dropped: map[string]int64{dropReading: 1}, Late: 1, Alerts: 2, Resolved: 1}
-	require.Equal(t, want, s.snapshot().counters)
-	require.Equal(t, int64(1), want.dropped())
-
-	group := s.group()
-	require.Regexp(t, `^roomalert-[0-9a-f]{16}$`, group)
-	require.NoError(t, s.close())
-	s = memState(t, fs)
-	require.Equal(t, group, s.group())
-	for _, o := range feed {
-		require.NoError(t, s.apply(o, "example.com"))
-	}
-	n := s.snapshot()
-	require.Equal(t, want, n.counters)
-	require.Equal(t, 3, n.waiting)
-	require.Equal(t, "readings=6 joined=4 unmatched=1 dropped=1 alerts=2 resolved=1 mails=0", n.line())
-	require.NoError(t, s.close())
-}
-
-func TestOutboxIsInOrderAndSurvives(t *testing.T) {
-	fs := vfs.NewMem()
-	s := memState(t, fs)
-	for i, c := range []float64{31, 27, 32, 26} {
-		require.NoError(t, s.apply(hot(0, int64(i), "a", i, c), "example.com"))
-	}
-	<-s.wake
-	require.NoError(t, s.close())
-
-	s = memState(t, fs)
-	<-s.wake // what an earlier run left is to be sent
-	take := func() letter {
-		q, ok := s.head()
-		require.True(t, ok)
-		return q.letter
-	}
-	first := take()
-	require.Equal(t, raised, first.Kind)
-	require.NoError(t, s.delivered())
-	second := take()
-	require.Equal(t, resolved, second.Kind)
-	require.Equal(t, first.ID, second.InReplyTo)
-	require.NoError(t, s.refused("550 no such user"))
-	third := take()
-	require.Equal(t, raised, third.Kind)
-	require.NotEqual(t, first.ID, third.ID, "another episode")
-	require.Empty(t, third.InReplyTo)
-	require.NoError(t, s.apply(hot(0, 4, "a", 4, 33), "example.com"))
-	require.NoError(t, s.close())
-
-	s = memState(t, fs)
-	require.Equal(t, third, take())
-	n := s.snapshot()
-	require.Equal(t, int64(1), n.Mails, "a refused mail is not one that was delivered")
-	require.Equal(t, 3, n.waiting)
-	require.Equal(t, []failedMail{{second, "550 no such user"}}, n.failed)
-	for range 2 {
-		require.NoError(t, s.delivered())
-	}
-	require.Equal(t, raised, take().Kind)
-	require.NoError(t, s.delivered())
-	_, ok := s.head()
-	require.False(t, ok)
-	require.NoError(t, s.close())
 }
 
 // A mail may go out only for a transition that a crash cannot undo.
@@ -235,49 +155,4 @@ func TestLoadsAreRemembered(t *testing.T) {
 	require.True(t, s.loaded("a"))
 	require.False(t, s.loaded("b"))
 	require.NoError(t, s.close())
-}
-
-func TestStateBelongsToATopic(t *testing.T) {
-	fs := vfs.NewMem()
-	s := memState(t, fs)
-	here := place{cluster: "c1", topic: "readings", topicID: "t1", ends: map[int32]int64{0: 10}}
-	require.NoError(t, s.belongTo(place{topic: "readings", ends: here.ends}, "dir"), "brokers that tell no ids")
-	require.NoError(t, s.belongTo(here, "dir"))
-	require.NoError(t, s.close())
-	s = memState(t, fs)
-	require.NoError(t, s.belongTo(here, "dir"))
-	require.NoError(t, s.belongTo(place{topic: "readings", ends: here.ends}, "dir"), "nor do these")
-
-	change := func(fn func(*place)) place { p := here; fn(&p); return p }
-	for want, p := range map[string]place{
-		"the state in dir is about topic readings, not other. Give another -state, or remove dir to start anew":                                                         change(func(p *place) { p.topic = "other" }),
-		"the state in dir is about topic readings of cluster c1, but these brokers are cluster c2. Give another -state, or remove dir to start anew":                    change(func(p *place) { p.cluster = "c2" }),
-		"the state in dir is about topic readings of id t1, but the topic was deleted and created again since, as t2. Give another -state, or remove dir to start anew": change(func(p *place) { p.topicID = "t2" }),
-	} {
-		require.EqualError(t, s.belongTo(p, "dir"), want)
-	}
-	require.NoError(t, s.apply(hot(0, 10, "a", 1, 20), "example.com"))
-	require.EqualError(t, s.belongTo(here, "dir"), "the state in dir has seen partition 0 of topic readings up to offset 11, but the partition ends at 10: "+
-		"the brokers have lost readings. Give another -state, or remove dir to start anew")
-	here.ends[0] = 11
-	require.NoError(t, s.belongTo(here, "dir"))
-	require.NoError(t, s.close())
-}
-
-func TestSummary(t *testing.T) {
-	var out, errs bytes.Buffer
-	a := &app{con: newConsole(&out, &errs, false), brokers: []string{"127.0.0.1:1"}}
-	a.printSummary(&snapshot{
-		counters: counters{Readings: 9, Joined: 4, Unmatched: 2, Dropped: map[string]int64{"b": 1, "a": 2}, Late: 1, Alerts: 2, Resolved: 1, Mails: 1},
-		waiting:  1, failed: []failedMail{{sampleLetter(raised), "550 no"}},
-	}, true)
-	require.Equal(t, `1 mails were refused by the SMTP server for good:
-  to front@example.com: Alert: Room <204> & Süd, Hotel Aurora is at 30.2 °C, limit 30 °C: 550 no
-2 readings dropped: a
-1 readings dropped: b
-1 readings came later than a newer one of their device, and moved nothing
-1 mails are waiting to be sent
-the broker stays up on 127.0.0.1:1 until Ctrl-C
-readings=9 joined=4 unmatched=2 dropped=3 alerts=2 resolved=1 mails=1
-`, out.String())
 }

@@ -56,6 +56,8 @@ func (c *cluster) persist(ctx context.Context, what string, fn func(context.Cont
 			return nil
 		case ctx.Err() != nil:
 			return ctx.Err()
+		case errors.Is(err, kerr.SaslAuthenticationFailed):
+			return fmt.Errorf("%s: %w; check -sasl-user and the password", what, err)
 		case hopeless(err):
 			return fmt.Errorf("%s: %w", what, err)
 		}
