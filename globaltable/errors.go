@@ -3,6 +3,7 @@ package globaltable
 import (
 	"errors"
 	"fmt"
+	"runtime/debug"
 
 	"github.com/globaltable/enrich/internal/feed"
 	"github.com/globaltable/enrich/internal/store"
@@ -137,9 +138,12 @@ func (e *PositionError) Error() string {
 	return fmt.Sprintf("globaltable: topic %s was created anew (its id is %s): the position, partition %d offset %d, is of the earlier one", e.Topic, e.TopicID, e.Position.Partition, e.Position.Offset)
 }
 
-// A PanicError is a panic of the user's [Transform] function, turned into an
-// error: the row is rejected.
+// A PanicError is a panic of the user's code, turned into an error: a row that a
+// [Transform] function panics on is rejected, and a codec that panics is one that
+// returns an error.
 type PanicError struct {
+	// Where is "transform", "key codec" or "value codec".
+	Where string
 	// Value is the panic's value as text.
 	Value string
 	// Stack is the stack of the goroutine that panicked.
@@ -147,4 +151,8 @@ type PanicError struct {
 }
 
 // Error implements the error interface. It does not include the stack.
-func (e *PanicError) Error() string { return "globaltable: panic in transform: " + e.Value }
+func (e *PanicError) Error() string { return "globaltable: panic in " + e.Where + ": " + e.Value }
+
+func newPanicError(where string, v any) error {
+	return &PanicError{Where: where, Value: fmt.Sprint(v), Stack: debug.Stack()}
+}

@@ -108,8 +108,13 @@ func (t *Table[K, V]) meta(part codec.Part) codec.Meta {
 }
 
 // encodeKey appends the key's encoding to dst.
-func (t *Table[K, V]) encodeKey(dst []byte, key K) ([]byte, error) {
-	b, err := t.key.Encode(dst, key, t.meta(codec.Key))
+func (t *Table[K, V]) encodeKey(dst []byte, key K) (b []byte, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			b, err = dst, &KeyError{Topic: t.e.topic, Err: newPanicError("key codec", v)}
+		}
+	}()
+	b, err = t.key.Encode(dst, key, t.meta(codec.Key))
 	if err != nil {
 		return dst, &KeyError{Topic: t.e.topic, Err: err}
 	}
@@ -121,7 +126,12 @@ func (t *Table[K, V]) encodeKey(dst []byte, key K) ([]byte, error) {
 
 // decodeValue makes an entry of a row, whose memory it does not keep. The error
 // is a *DecodeError.
-func (t *Table[K, V]) decodeValue(key K, row *store.Row, generation uint64) (Entry[K, V], error) {
+func (t *Table[K, V]) decodeValue(key K, row *store.Row, generation uint64) (entry Entry[K, V], err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			entry, err = Entry[K, V]{Key: key}, t.decodeError(row, newPanicError("value codec", v))
+		}
+	}()
 	v, err := t.value.Decode(row.Value, t.meta(codec.Value))
 	if err != nil {
 		return Entry[K, V]{Key: key}, t.decodeError(row, err)
@@ -131,6 +141,16 @@ func (t *Table[K, V]) decodeValue(key K, row *store.Row, generation uint64) (Ent
 		Timestamp: time.UnixMilli(row.Timestamp), Partition: row.Partition, Offset: row.Offset,
 		Generation: generation,
 	}, nil
+}
+
+// decodeKey decodes a stored key.
+func (t *Table[K, V]) decodeKey(b []byte) (key K, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = newPanicError("key codec", v)
+		}
+	}()
+	return t.key.Decode(b, t.meta(codec.Key))
 }
 
 func (t *Table[K, V]) decodeError(row *store.Row, err error) error {

@@ -2,7 +2,6 @@ package globaltable
 
 import (
 	"fmt"
-	"runtime/debug"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -37,7 +36,7 @@ func shaperOf[K, V any](topic string, key codec.Codec[K], value codec.Codec[V], 
 	run := func(r *kgo.Record) (out []byte, keep bool, err error) {
 		defer func() {
 			if v := recover(); v != nil {
-				err = &PanicError{Value: fmt.Sprint(v), Stack: debug.Stack()}
+				err = newPanicError("transform", v)
 			}
 		}()
 		entry := Entry[K, V]{Found: true, Timestamp: r.Timestamp, Partition: r.Partition, Offset: r.Offset}

@@ -76,7 +76,4 @@
 //     whose Run was ended by its context goes on answering with what it has: end
 //     the stream first, or both by one context, and close the table after the
 //     stream.
-//   - A codec of the table that panics ends stream.Run.
-//   - What is missing among the arguments is told by stream.Run, before it connects
-//     to anything.
 package join

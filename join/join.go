@@ -1,7 +1,6 @@
 package join
 
 import (
-	"context"
 	"errors"
 	"fmt"
 
@@ -70,6 +69,9 @@ func tableJoin[K, V, TK, TV, Out any](
 	cfg := newConfig(left, opts)
 	err := cfg.validate()
 	bad := func(what string) { err = errors.Join(err, fmt.Errorf("join: %s needs %s", cfg.kind(), what)) }
+	if s == nil {
+		bad("a stream")
+	}
 	if t == nil {
 		bad("a table")
 	}
@@ -80,7 +82,7 @@ func tableJoin[K, V, TK, TV, Out any](
 		bad("a join function")
 	}
 	if err != nil {
-		return build(s, cfg, nil, key, join, refused{err})
+		return stream.Invalid[K, V, K, Out](s, err)
 	}
 	return build(s, cfg, lookup[TK, TV](t), key, join, t)
 }
@@ -98,13 +100,3 @@ func build[K, V, TK, TV, Out any](
 	mapped := stream.Process(s, cfg.stage(), stream.Processor[K, V, K, keyed[V, TK]](&mapper[K, V, TK]{cfg: cfg, key: key}))
 	return stream.Process(mapped, cfg.stage(), stream.Processor[K, keyed[V, TK], K, Out](&joiner[K, V, TK, TV, Out]{cfg: cfg, table: table, join: join}), deps...)
 }
-
-// refused is a dependency that is never ready: it keeps a join that was built
-// wrongly from running.
-type refused struct{ err error }
-
-// Name implements stream.Dependency.
-func (refused) Name() string { return "a join" }
-
-// WaitReady implements stream.Dependency.
-func (r refused) WaitReady(context.Context) error { return r.err }

@@ -3,7 +3,6 @@ package join
 import (
 	"context"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -19,15 +18,6 @@ func idle(t *testing.T) *table {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, tb.Close()) })
 	return tb
-}
-
-// run is what becomes of a chain that no broker is there for: an error at once, or
-// nil when it has waited.
-func run(s *texts) error {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	return stream.Run(ctx, stream.To(s, "out", codec.String(), codec.String()),
-		stream.Brokers("127.0.0.1:1"), stream.Group("g"))
 }
 
 // Red if one of the arguments is not checked.
@@ -52,7 +42,8 @@ func TestJ13_MissingArgumentsAreNamed(t *testing.T) {
 			"in a chain": {Left(join.fn(src, nil, byValue, show), tb, byValue, show), []string{join.name + "a table"}},
 		} {
 			t.Run("J13/"+kind+"/"+name, func(t *testing.T) {
-				err := run(tc.s)
+				_, err := stream.New(stream.ForEach(tc.s, func(context.Context, record) error { return nil }),
+					stream.Brokers("127.0.0.1:1"), stream.Group("g"))
 				for _, want := range tc.want {
 					require.ErrorContains(t, err, want)
 				}

@@ -2,6 +2,7 @@ package stream
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -119,6 +120,11 @@ func (w *Worker) reached(ctx context.Context, e *endWatch, at topicPartition, en
 	// All that was delivered is done, and the end is not reached: perhaps
 	// there is nothing left that a consumer is ever shown.
 	next, err := w.nextVisible(ctx, at, position, end)
+	if errors.Is(err, kerr.OffsetOutOfRange) {
+		// The log's start has moved past where nothing was read yet. A consumer
+		// that had a position there reports the loss by itself.
+		err = w.readStart(ctx, e, at)
+	}
 	if err != nil {
 		if ctx.Err() == nil {
 			w.note(err)
@@ -127,6 +133,20 @@ func (w *Worker) reached(ctx context.Context, e *endWatch, at topicPartition, en
 	}
 	p.skipTo(position, next)
 	return false
+}
+
+// readStart reads a partition's start anew.
+func (w *Worker) readStart(ctx context.Context, e *endWatch, at topicPartition) error {
+	ctx, cancel := context.WithTimeout(ctx, askFor)
+	defer cancel()
+	starts, err := listed(w.admin.adm.ListStartOffsets(ctx, at.topic))
+	if err == nil {
+		e.starts[at] = max(e.starts[at], starts[at])
+		if e.starts[at] >= e.ends[at] {
+			delete(e.ends, at) // what was there is gone before it was read
+		}
+	}
+	return err
 }
 
 // askGroup removes partitions whose end the group has committed.

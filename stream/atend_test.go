@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -187,4 +188,35 @@ func TestStopAtEndWaitsForOutputs(t *testing.T) {
 	require.NoError(t, r.wait())
 	require.Len(t, e.read(out), 3)
 	require.EqualValues(t, 3, e.committed(e.group(), in, 0))
+}
+
+// onAssigned calls itself when partitions are assigned, before anything is read
+// of them.
+type onAssigned func()
+
+func (fn onAssigned) OnAssigned(map[string][]int32) { fn() }
+
+// What was there when Run started may be deleted before it is read: that is no
+// reason to wait for it.
+func TestStopAtEndWhenTheLogStartMoves(t *testing.T) {
+	for name, upTo := range map[string]int64{"all": 5, "some": 3} {
+		t.Run(name, func(t *testing.T) {
+			each(t, func(t *testing.T, e *env) {
+				in, out := e.topic("in", 1), e.topic("out", 1)
+				e.putN(in, 0, 0, 5)
+				deleted := false
+				r := e.start(toStrs(strs(in), out), StopAtEnd(), Hooks(onAssigned(func() {
+					if !deleted {
+						deleted = true
+						var offsets kadm.Offsets
+						offsets.Add(kadm.Offset{Topic: in, Partition: 0, At: upTo})
+						_, err := e.adm.DeleteRecords(e.ctx(), offsets)
+						assert.NoError(t, err)
+					}
+				})))
+				require.NoError(t, r.wait(), "it ends by itself")
+				require.Equal(t, append([]string{}, numbered("v", int(upTo), 5)...), values(e.read(out)))
+			})
+		})
+	}
 }

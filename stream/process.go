@@ -125,6 +125,16 @@ func Process[K, V, K2, V2 any](s *Stream[K, V], name string, p Processor[K, V, K
 	}}
 }
 
+// Invalid is a stream that [New] refuses with err. It is for functions that build
+// on [Process] and were given arguments that they cannot use. s may be nil.
+func Invalid[K, V, K2, V2 any](s *Stream[K, V], err error) *Stream[K2, V2] {
+	var pl plan
+	if s != nil {
+		pl = s.plan
+	}
+	return &Stream[K2, V2]{plan: pl.with(err)}
+}
+
 // stage runs a Processor for one partition.
 type stage[K, V, K2, V2 any] struct {
 	name string
