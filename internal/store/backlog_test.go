@@ -22,10 +22,11 @@ func behind(t *testing.T) (*Root, *Generation, chan error) {
 	r, err := OpenRoot(o)
 	require.NoError(t, err)
 	g := create(t, r) // the first file of level 0
-	for i := range 2 {
-		put(t, g, int64(i), "a", "1")
-		require.NoError(t, g.Flush())
-	}
+	put(t, g, 0, "a", "1")
+	require.NoError(t, g.Flush())
+	put(t, g, 1, "a", "1")
+	require.NoError(t, g.db.Flush()) // the third file, behind the generation's back
+	require.True(t, g.Dirty())
 	applied := make(chan error, 1)
 	go func() { applied <- tryPut(g, 2, "a", "2") }()
 	synctest.Wait()

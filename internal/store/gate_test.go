@@ -67,3 +67,17 @@ func TestGateUnderContention(t *testing.T) {
 		users.Wait()
 	}
 }
+
+// TestGateLetsSomebodyInsideStayLonger: a second use by somebody who is inside
+// counts also when the gate has been shut meanwhile.
+func TestGateLetsSomebodyInsideStayLonger(t *testing.T) {
+	g, idle := newTestGate()
+	require.True(t, g.enter())
+	g.shut()
+	g.again()
+	g.leave()
+	require.Zero(t, idle.Load())
+	require.False(t, g.enter())
+	g.leave()
+	require.Equal(t, int32(1), idle.Load())
+}

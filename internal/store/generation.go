@@ -33,9 +33,8 @@ type Generation struct {
 	snapMu sync.Mutex
 	snaps  map[*Snapshot]struct{}
 
-	backlog  *backlog
-	stop     chan struct{} // closed when a waiting Apply has to give up
-	stopOnce sync.Once
+	backlog *backlog
+	stop    chan struct{} // closed when a waiting Apply has to give up
 
 	mu       sync.Mutex      // guards the order of writes, dirty and flushing
 	dirty    bool            // something was applied since the last flush began
@@ -266,13 +265,10 @@ func (g *Generation) DiskBytes() uint64 {
 	return g.db.Metrics().DiskSpaceUsage()
 }
 
-// stopWriting makes an Apply that waits for room give up.
-func (g *Generation) stopWriting() { g.stopOnce.Do(func() { close(g.stop) }) }
-
 // close waits for the uses under way and closes the database, without a flush.
 func (g *Generation) close(remove bool) error {
 	g.once.Do(func() {
-		g.stopWriting()
+		close(g.stop)
 		g.use.shut()
 		<-g.idle
 		g.snapMu.Lock()

@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"log/slog"
 	"path/filepath"
 	"strings"
@@ -74,6 +75,11 @@ func TestTuneCannotTakeAwayWhatTheStoreReliesOn(t *testing.T) {
 	require.NoError(t, snapshot(t, g).Scan(nil, nil, func(k []byte, _ *Row) bool { keys = append(keys, string(k)); return true }))
 	require.Equal(t, []string{"a", "b"}, keys)
 
+	p, err := o.pebbleOptions(newFailure(), newBacklog())
+	require.NoError(t, err)
+	require.Nil(t, p.LoggerAndTracer, "it would take the place of the logger")
+	require.IsType(t, &pebbleLogger{}, p.Logger)
+
 	// A damaged file is an error with all these options too.
 	require.NoError(t, r.Close())
 	for _, name := range list(t, fs, "/t/gen-000001") {
@@ -86,7 +92,7 @@ func TestTuneCannotTakeAwayWhatTheStoreReliesOn(t *testing.T) {
 		}
 	}
 	r = openWith(t, o)
-	g, err := r.Current()
+	g, err = r.Current()
 	if err == nil {
 		_, err = scanAll(g)
 	}
@@ -114,17 +120,20 @@ func TestUserListenerHearsEverything(t *testing.T) {
 // TestSharedCache gives two generations one cache, and expects them to give it
 // back.
 func TestSharedCache(t *testing.T) {
-	cache := pebble.NewCache(16 << 20)
+	cache := pebble.NewCache(64 << 20)
 	o := testOptions(vfs.NewMem())
 	o.Tune = func(p *pebble.Options) { p.Cache = cache }
 	r := openWith(t, o)
 	for range 2 {
 		g := create(t, r)
-		put(t, g, 0, "a", strings.Repeat("1", 1<<20))
+		for i := range 50 {
+			put(t, g, int64(i), fmt.Sprint("k", i), strings.Repeat("1", 1000))
+		}
 		require.NoError(t, g.Flush())
-		require.Len(t, rows(t, g)["a"], 1<<20)
+		require.Len(t, rows(t, g), 50)
 	}
-	require.Positive(t, cache.Size())
+	m := cache.Metrics()
+	require.Positive(t, m.Hits+m.Misses, "both read through it")
 	require.NoError(t, r.Close())
 	require.Zero(t, cache.Size(), "closed generations keep nothing in it")
 	cache.Unref()

@@ -377,7 +377,6 @@ func (r *Root) Close() error {
 	r.mu.Unlock()
 	var errs []error
 	for _, g := range live {
-		g.stopWriting()
 		errs = append(errs, g.Flush(), g.close(false))
 	}
 	r.closeErr = errors.Join(append(errs, r.lock.Close())...)
