@@ -6,9 +6,10 @@ import (
 	"io"
 	"testing"
 
-	"github.com/globaltable/enrich/codec"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/globaltable/enrich/codec"
 )
 
 func TestErrorNamesThePlaceAndTheCause(t *testing.T) {

@@ -3,8 +3,9 @@ package codec_test
 import (
 	"testing"
 
-	"github.com/globaltable/enrich/codec"
 	"github.com/stretchr/testify/require"
+
+	"github.com/globaltable/enrich/codec"
 )
 
 var meta = codec.Meta{Topic: "devices", Part: codec.Value}

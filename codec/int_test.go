@@ -6,8 +6,9 @@ import (
 	"math"
 	"testing"
 
-	"github.com/globaltable/enrich/codec"
 	"github.com/stretchr/testify/require"
+
+	"github.com/globaltable/enrich/codec"
 )
 
 // TestIntegersAreThoseOfKafka compares with the bytes that Kafka's

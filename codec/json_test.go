@@ -7,8 +7,9 @@ import (
 	"math"
 	"testing"
 
-	"github.com/globaltable/enrich/codec"
 	"github.com/stretchr/testify/require"
+
+	"github.com/globaltable/enrich/codec"
 )
 
 type device struct {

@@ -5,8 +5,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/globaltable/enrich/codec"
 	"github.com/stretchr/testify/require"
+
+	"github.com/globaltable/enrich/codec"
 )
 
 func TestBytesKeepEveryByte(t *testing.T) {
