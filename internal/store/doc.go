@@ -15,7 +15,17 @@
 //     flushes whole batches in order.
 //   - A failed write never moves a durable position past a row that was not
 //     written: after the first one nothing more reaches the disk, and
-//     [Generation.Failed] tells of it.
+//     [Generation.Failed] tells of it. Apply, Flush and Close return then, with
+//     a [*WriteError]; what is on disk opens again.
+//   - A damaged file is an error that wraps [ErrCorrupt], and makes its
+//     generation fail. It is never a wrong answer and never ends the process.
+//   - The files on disk can be opened after a crash at any moment, also in the
+//     middle of Create, Promote and Discard: the generation that answers is the
+//     old one or the new one, and left-overs are removed.
+//   - A directory is used by one Root at a time, under whatever name it is
+//     opened. Without its lock nothing is written into it, and nothing but a
+//     table's own files is ever deleted.
+//   - Apply and reads go on while Flush writes.
 //   - A user's key, whatever its bytes, never reaches an internal record: the
 //     first byte of each stored key separates the two.
 package store

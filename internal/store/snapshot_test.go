@@ -46,6 +46,19 @@ func TestSnapshotDoesNotMove(t *testing.T) {
 	require.Equal(t, map[string]string{"a": "2", "c": "2"}, rows(t, g))
 }
 
+// TestSnapshotHasThePositionsOfItsRows takes one in the middle of an Apply: the
+// rows are there, and the generation's own state is still the one before.
+func TestSnapshotHasThePositionsOfItsRows(t *testing.T) {
+	g := create(t, open(t, vfs.NewMem()))
+	put(t, g, 0, "a", "1")
+	before := g.State()
+	put(t, g, 1, "a", "2")
+	g.state.Store(before)
+	s := snapshot(t, g)
+	require.Equal(t, int64(2), s.State().Get(0).Next)
+	require.Equal(t, map[string]string{"a": "2"}, rows(t, g))
+}
+
 // TestScanBounds compares every range between two keys, and every prefix, with
 // a sorted list.
 func TestScanBounds(t *testing.T) {
