@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -160,7 +161,7 @@ func (c *Client) fetchClients() ([]*kgo.Client, error) {
 	// An answer has at most MaxBytes and one record batch, however large the
 	// topic lets that be. The limit stays below what the first bytes of a TLS
 	// alert are taken for, so that kgo can say what is wrong then.
-	opts := append(c.cfg.Opts[:len(c.cfg.Opts):len(c.cfg.Opts)], kgo.BrokerMaxReadBytes(max(256<<20, c.cfg.MaxBytes+64<<20)))
+	opts := slices.Concat(c.cfg.Opts, []kgo.Opt{kgo.BrokerMaxReadBytes(max(256<<20, c.cfg.MaxBytes+64<<20))})
 	var clients []*kgo.Client
 	for range c.cfg.Connections {
 		cl, err := kgo.NewClient(opts...)

@@ -2,6 +2,7 @@ package feed
 
 import (
 	"context"
+	"errors"
 	"net"
 	"testing"
 	"testing/synctest"
@@ -150,7 +151,7 @@ func TestQuestionsToNobodyEnd(t *testing.T) {
 			})
 			// One that refuses is told of sooner, and by its reason.
 			synctest.Test(t, func(t *testing.T) {
-				refuses := net.UnknownNetworkError("it is down")
+				refuses := &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("it is down")}
 				c, err := New(Config{Topic: "t", Opts: []kgo.Opt{kgo.SeedBrokers("127.0.0.1:1", "127.0.0.1:2"), kgo.Dialer(
 					func(context.Context, string, string) (net.Conn, error) { return nil, refuses })}})
 				require.NoError(t, err)

@@ -249,7 +249,8 @@ func (w *worker) partition(ctx context.Context, p *partition, rp *kmsg.FetchResp
 	if later, ok := errors.AsType[*LaterError](err); ok {
 		w.s.mu.Lock()
 		if later.Next > p.next {
-			p.failures, p.epoch = 0, epoch
+			p.failures = 0
+			p.epoch = epochBefore(d.records, later.Next, p.epoch)
 		}
 		w.s.move(p, later.Next, nil)
 		p.asked, p.open = true, false
@@ -270,4 +271,15 @@ func (w *worker) partition(ctx context.Context, p *partition, rp *kmsg.FetchResp
 	w.s.mu.Unlock()
 	w.s.troubles.clear(p.number)
 	return delivered, nil
+}
+
+// epochBefore returns the leader epoch of the last record below an offset, or
+// else the one given.
+func epochBefore(records []*kgo.Record, offset int64, epoch int32) int32 {
+	for _, r := range slices.Backward(records) {
+		if r.Offset < offset {
+			return r.LeaderEpoch
+		}
+	}
+	return epoch
 }

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/globaltable/enrich/internal/kafkatest"
 )
@@ -54,4 +56,31 @@ func TestALaterErrorHoldsOnePartition(t *testing.T) {
 		require.ErrorIs(t, <-done, context.Canceled)
 		got.check(t)
 	})
+}
+
+// The answer goes on into a later leader epoch than that of what was taken.
+func TestALaterErrorKeepsTheEpochOfWhatWasTaken(t *testing.T) {
+	b := kafkatest.Fake(t, kfake.NumBrokers(1))
+	topic := b.CreateTopic(t, "later", 1, 1, nil)
+	b.ProduceTo(t, 0, kv(topic, 0, 5)...)
+	require.NoError(t, b.Fake().MoveTopicPartition(topic, 0, 0)) // leader epoch 1
+	b.ProduceTo(t, 0, kv(topic, 5, 5)...)
+	var requests seen
+	observe(b, new(kmsg.FetchRequest), requests.add)
+	c := client(t, b, topic)
+	calls := 0
+	full := errors.New("enough")
+	err := c.Read(t.Context(), Plan{Topic: described(t, c)}, func(context.Context, *Batch) error {
+		calls++
+		return []error{&LaterError{Next: 0, Err: full}, &LaterError{Next: 3, Err: full}, &LaterError{Next: 7, Err: full}, full}[calls-1]
+	})
+	require.Same(t, full, err)
+	var offsets []int64
+	var epochs []int32
+	for _, req := range requests.all() {
+		p := req.Topics[0].Partitions[0]
+		offsets, epochs = append(offsets, p.FetchOffset), append(epochs, p.LastFetchedEpoch)
+	}
+	require.Equal(t, []int64{0, 0, 3, 7}, offsets)
+	require.Equal(t, []int32{-1, -1, 0, 1}, epochs)
 }

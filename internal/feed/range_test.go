@@ -88,6 +88,21 @@ func TestALogStartThatMovesOnIsFollowed(t *testing.T) {
 	r.stop()
 }
 
+// The epoch was that of a record below what was skipped.
+func TestAPositionMovedToTheLogStartHasNoEpoch(t *testing.T) {
+	b := kafkatest.Fake(t)
+	topic := b.CreateTopic(t, "skipped", 1, 1, nil)
+	b.ProduceTo(t, 0, kv(topic, 0, 10)...)
+	require.NoError(t, b.Fake().DeleteRecords(topic, 0, 6))
+	var requests seen
+	observe(b, new(kmsg.FetchRequest), requests.add)
+	got := readUntil(t, client(t, b, topic), map[int32]int64{0: 10}, Start{Partition: 0, Offset: 2, Epoch: 0})
+	require.Equal(t, values(6, 4), got[0].values)
+	require.Len(t, requests.all(), 2)
+	require.Equal(t, int32(0), requests.all()[0].Topics[0].Partitions[0].LastFetchedEpoch)
+	require.Equal(t, int32(-1), requests.all()[1].Topics[0].Partitions[0].LastFetchedEpoch)
+}
+
 // A new leader may refuse for a moment what the old one had.
 func TestAPositionThatTheLogHasIsAskedForAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

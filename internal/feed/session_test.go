@@ -443,8 +443,9 @@ func TestDeliveredRecordsAreNotKept(t *testing.T) {
 	kept := make(chan weak.Pointer[byte], 1)
 	idle := make(chan struct{})
 	ended := make(chan error)
+	plan := Plan{Topic: described(t, c)}
 	go func() {
-		ended <- c.Read(ctx, Plan{Topic: described(t, c)}, func(_ context.Context, b *Batch) error {
+		ended <- c.Read(ctx, plan, func(_ context.Context, b *Batch) error {
 			kept <- weak.Make(&b.Records[0].Value[0])
 			close(idle)
 			return nil

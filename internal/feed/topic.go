@@ -1,9 +1,11 @@
 package feed
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -14,7 +16,7 @@ import (
 type Topic struct {
 	ClusterID  string // empty if unknown
 	ID         TopicID
-	Partitions []TopicPartition
+	Partitions []TopicPartition // in order
 }
 
 // A TopicPartition is a partition and its leader.
@@ -62,6 +64,7 @@ func describe(ctx context.Context, cl *kgo.Client, topic string) (*Topic, error)
 		}
 		out.Partitions = append(out.Partitions, tp)
 	}
+	slices.SortFunc(out.Partitions, func(a, b TopicPartition) int { return cmp.Compare(a.Partition, b.Partition) })
 	if len(out.Partitions) == 0 {
 		return nil, errors.New("metadata: topic has no partitions yet")
 	}

@@ -21,7 +21,8 @@ func TestDescribe(t *testing.T) {
 		require.Equal(t, meta.Cluster, got.ClusterID)
 		require.Equal(t, TopicID(meta.Topics[topic].ID), got.ID)
 		require.Len(t, got.Partitions, 3)
-		for _, p := range got.Partitions {
+		for i, p := range got.Partitions {
+			require.Equal(t, int32(i), p.Partition)
 			require.Equal(t, meta.Topics[topic].Partitions[p.Partition].Leader, p.Leader)
 			require.Equal(t, meta.Topics[topic].Partitions[p.Partition].LeaderEpoch, p.Epoch)
 		}

@@ -198,8 +198,8 @@ func TestPartitionsWithoutALeaderAreWaitedFor(t *testing.T) {
 		b.ProduceTo(t, 1, kv(topic, 0, 3)...)
 		trouble, hear := listen()
 		c := client(t, b, topic, hear)
-		real := described(t, c)
-		none := &Topic{ID: real.ID, Partitions: []TopicPartition{real.Partitions[0], {Partition: 1, Leader: -1, Epoch: -1}}}
+		led := described(t, c)
+		none := &Topic{ID: led.ID, Partitions: []TopicPartition{led.Partitions[0], {Partition: 1, Leader: -1, Epoch: -1}}}
 		var back atomic.Bool
 		var asked atomic.Int32
 		answerMetadata(b, -1, func(req kmsg.Request) *kmsg.MetadataResponse {

@@ -100,6 +100,39 @@ func TestABrokerThatIsAwayIsAskedEverLessOften(t *testing.T) {
 	})
 }
 
+// A broker that answers fetches, but not where a log starts, is one that is away
+// too.
+func TestALogStartThatIsNotToldIsAskedForEverLessOften(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := kafkatest.FakeVirtual(t, kfake.NumBrokers(1))
+		topic := b.CreateTopic(t, "start", 1, 1, nil)
+		b.ProduceTo(t, 0, kv(topic, 0, 3)...)
+		trouble, hear := listen()
+		c := client(t, b, topic, hear)
+		var away atomic.Bool
+		away.Store(true)
+		asked := 0
+		b.Fake().ControlKey(key(new(kmsg.ListOffsetsRequest)), func(req kmsg.Request) (kmsg.Response, error, bool) {
+			b.Fake().KeepControl()
+			if !away.Load() {
+				return nil, nil, false
+			}
+			asked++
+			return hangUp(b)(req)
+		})
+		r := start(t, c, Plan{})
+		n := trouble.awaitTrouble(t, "list offsets")
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		require.Less(t, asked, 80)
+		require.Zero(t, r.got(0).batches)
+		away.Store(false)
+		trouble.awaitPeace(t, n)
+		require.Equal(t, values(0, 3), r.awaitNext(t, 0, 3).values)
+		r.stop()
+	})
+}
+
 // A broker comes back at another address: the connections' clients have to ask
 // where it is.
 func TestABrokerThatComesBackElsewhereIsFound(t *testing.T) {
