@@ -12,9 +12,9 @@ import (
 )
 
 const (
-	// bulkBytes is how much is collected for one batch while the end of the
-	// log is far: batches this large pass the memtable by.
-	bulkBytes = 8 << 20
+	// batchBytes is how much is collected for one batch while the end of the
+	// log is not reached.
+	batchBytes = 4 << 20
 	// minProvable is the shortest retention of tombstones that a reader can
 	// be expected to keep up with.
 	minProvable = 10 * time.Second
@@ -33,6 +33,9 @@ func (f *follower) deliver(_ context.Context, b *feed.Batch) error {
 	if f.broken != nil {
 		return f.broken
 	}
+	if err := f.choose(b); err != nil {
+		return err
+	}
 	at := f.next.At(b.Partition)
 	if !at.Known {
 		// What is deleted from now on is seen by its tombstone.
@@ -48,12 +51,10 @@ func (f *follower) deliver(_ context.Context, b *feed.Batch) error {
 		f.changed = true
 	}
 	f.noteEnd(b, at)
-	if f.changed && (b.Next >= b.End || later != nil || f.batch != nil && f.batch.Bytes() >= bulkBytes) {
-		if err := f.apply(); err != nil {
-			return err
-		}
+	if err := f.advance(b, later != nil); err != nil {
+		return err
 	}
-	f.check(b)
+	f.check()
 	return later
 }
 
@@ -62,9 +63,7 @@ func (f *follower) collect(b *feed.Batch, shaped []shapedRecord) {
 	if len(b.Records) == 0 {
 		return
 	}
-	if f.batch == nil {
-		f.batch = f.gen.NewBatch()
-	}
+	to := f.writer()
 	count := &f.next.Counters
 	count.Records += uint64(len(b.Records))
 	var row store.Row
@@ -77,7 +76,7 @@ func (f *follower) collect(b *feed.Batch, shaped []shapedRecord) {
 		value := r.Value
 		if value == nil {
 			count.Tombstones++
-			f.batch.Delete(r.Key)
+			to.Delete(r.Key)
 			continue
 		}
 		if shaped != nil {
@@ -93,13 +92,13 @@ func (f *follower) collect(b *feed.Batch, shaped []shapedRecord) {
 			if s.verdict != keep {
 				// It takes the place of an older row: a fresh replica
 				// never saw that either.
-				f.batch.Delete(r.Key)
+				to.Delete(r.Key)
 				continue
 			}
 			value = s.value
 		}
 		row = store.Row{Timestamp: r.Timestamp.UnixMilli(), Partition: b.Partition, Offset: r.Offset, Value: value}
-		f.batch.Put(r.Key, &row)
+		to.Put(r.Key, &row)
 	}
 }
 
@@ -116,7 +115,13 @@ func (f *follower) noteEnd(b *feed.Batch, at *store.Partition) {
 	if b.Next >= b.End {
 		at.AtEnd = b.Asked
 	}
+	f.endsMu.Lock()
 	f.ends[b.Partition] = end{offset: b.End, seen: at.AtEnd}
+	f.targets.see(b)
+	if f.checks != nil {
+		f.checks.see(b)
+	}
+	f.endsMu.Unlock()
 }
 
 // wantVerify notes that the rows have to be verified. The lock is held.
@@ -132,18 +137,40 @@ func (f *follower) wantVerify(r Reason) {
 	}
 }
 
-// applyPending applies what is collected.
+// applyPending applies what is collected, and waits until it is.
 func (f *follower) applyPending() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if !f.changed {
-		return nil
+	return f.applyAll()
+}
+
+// applySoon is applyPending that does not wait for a bulk load, whose chunks are
+// durable when they are applied.
+func (f *follower) applySoon() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.bulk != nil && f.changed {
+		return f.submit()
 	}
-	return f.apply()
+	if f.bulk == nil {
+		return f.applyAll()
+	}
+	return nil
+}
+
+// applyAll is applyPending with the lock held.
+func (f *follower) applyAll() error {
+	switch {
+	case f.bulk != nil:
+		return f.endBulk()
+	case f.changed:
+		return f.apply()
+	}
+	return nil
 }
 
 // apply writes the batch with the state it leads to, in one step, and tells who
-// waits. The lock is held.
+// waits. The lock is held, and there is no bulk load.
 func (f *follower) apply() error {
 	if f.broken != nil {
 		return f.broken
@@ -162,25 +189,34 @@ func (f *follower) apply() error {
 		return err
 	}
 	info.Took = time.Since(began)
+	f.applied(state, info)
+	return nil
+}
+
+// applied tells what has become visible. A bulk load calls it while the lock may
+// be held by somebody who waits for it.
+func (f *follower) applied(state *store.State, info BatchApplied) {
 	f.e.changed.wake()
 	if info.Rows > 0 {
 		f.e.hooks.batch(info)
 	}
-	return nil
+	f.endsMu.Lock()
+	defer f.endsMu.Unlock()
+	f.reach(state)
 }
 
-// check sees whether targets are reached. The lock is held.
-func (f *follower) check(b *feed.Batch) {
-	applied := f.gen.State()
-	if f.targets.see(b, applied) {
-		select {
-		case <-f.caught:
-		default:
-			close(f.caught)
-		}
-	}
-	if f.checks != nil && f.checks.see(b, applied) {
-		f.checks.close()
+// check sees whether targets are reached by what was applied.
+func (f *follower) check() {
+	f.endsMu.Lock()
+	defer f.endsMu.Unlock()
+	f.reach(f.gen.State())
+}
+
+// reach is check with the lock of the ends held.
+func (f *follower) reach(applied *store.State) {
+	f.targets.reach(applied)
+	if f.checks != nil {
+		f.checks.reach(applied)
 	}
 }
 

@@ -24,17 +24,20 @@ type follower struct {
 	retention time.Duration
 	swap      atomic.Bool // the generation has taken the place of the current one
 
-	caught       chan struct{} // closed when the targets are reached
 	verifyWanted chan struct{} // the rows have to be verified
 
-	mu      sync.Mutex // guards what follows; held while a batch is filled or applied
-	batch   *store.Batch
-	next    *store.State // where batch leads to; a copy of its own
-	changed bool         // next differs from what was applied, beyond times
-	targets *targets     // what has to be reached to be ready
-	checks  *targets     // what has to be reached to end a verification
+	mu        sync.Mutex   // guards what follows; held while a batch is filled or applied
+	batch     *store.Batch // what is collected; one of the two is nil
+	bulk      *store.Bulk
+	submitted time.Time    // when the bulk load last took a chunk
+	next      *store.State // where what is collected leads to; a copy of its own
+	changed   bool         // next differs from what was applied, beyond times
+	broken    error        // something could not be applied
+
+	endsMu  sync.Mutex // guards what follows; taken after mu
 	ends    map[int32]end
-	broken  error // a batch could not be applied
+	targets *targets // what has to be reached to be ready
+	checks  *targets // what has to be reached to end a verification
 }
 
 // end is the end of a partition as last seen.
@@ -46,8 +49,8 @@ type end struct {
 func newFollower(e *engine, client *feed.Client, topic *feed.Topic, pl plan, retention time.Duration) *follower {
 	f := &follower{
 		e: e, client: client, topic: topic, gen: pl.gen, plan: pl, retention: retention,
-		caught: make(chan struct{}), verifyWanted: make(chan struct{}, 1),
-		next: pl.state, ends: map[int32]end{}, targets: newTargets(topic, time.Time{}),
+		verifyWanted: make(chan struct{}, 1),
+		next:         pl.state, ends: map[int32]end{}, targets: newTargets(topic, time.Time{}),
 	}
 	return f
 }
@@ -72,7 +75,7 @@ func (f *follower) run(ctx context.Context) error {
 			return ctx.Err()
 		}
 	})
-	return eg.Wait()
+	return errors.Join(eg.Wait(), f.stopWriting())
 }
 
 // adoptState stores what was decided of the state before anything is read.
@@ -99,7 +102,7 @@ func startsOf(s *store.State) []feed.Start {
 // conduct does what follows from how far the reading is, one thing at a time.
 func (f *follower) conduct(ctx context.Context) error {
 	select {
-	case <-f.caught:
+	case <-f.targets.reached:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -194,7 +197,7 @@ func (f *follower) flushLoop(ctx context.Context) error {
 			return ctx.Err()
 		}
 		f.noteTime()
-		if err := errors.Join(f.applyPending(), f.gen.Flush()); err != nil {
+		if err := errors.Join(f.applySoon(), f.gen.Flush()); err != nil {
 			return err
 		}
 	}

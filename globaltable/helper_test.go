@@ -204,6 +204,12 @@ func (r *replica) until(what string, cond func() bool) {
 	require.Eventually(r.t, cond, patience, 2*time.Millisecond, "%s: %s", what, lazy(func() string { return r.Stats().String() }))
 }
 
+// smallBulk makes a table load in bulk what is some records behind, in chunks of
+// some hundred.
+func smallBulk() Opt {
+	return opt(func(c *config) { c.bulk = bulkConfig{from: 50, chunkBytes: 20_000} })
+}
+
 type lazy func() string
 
 func (l lazy) String() string { return l() }

@@ -23,6 +23,7 @@ const killEnv = "ENRICH_TABLE_KILL_TEST"
 type killConfig struct {
 	Brokers    []string
 	Topic, Dir string
+	Bulk       bool // load in bulk what can be
 }
 
 // killedReplica is the process that is killed. It says when it is ready.
@@ -46,8 +47,11 @@ func killedReplica() int {
 }
 
 func runReplica(ctx context.Context, c killConfig) error {
-	tb, err := Open(c.Topic, codec.String(), codec.String(), Brokers(c.Brokers...), Dir(c.Dir),
-		FlushInterval(20*time.Millisecond), Logger(slog.New(slog.NewTextHandler(os.Stderr, nil))))
+	opts := []Opt{Brokers(c.Brokers...), Dir(c.Dir), FlushInterval(20 * time.Millisecond), Logger(slog.New(slog.NewTextHandler(os.Stderr, nil)))}
+	if c.Bulk {
+		opts = append(opts, smallBulk())
+	}
+	tb, err := Open(c.Topic, codec.String(), codec.String(), opts...)
 	if err != nil {
 		return err
 	}
@@ -95,7 +99,7 @@ func startReplica(t *testing.T, c killConfig) (cmd *exec.Cmd, ready chan struct{
 // which: what is read after it is never read twice over, and nothing is missing.
 func TestKill9ResumesExactly(t *testing.T) {
 	each(t, 3, func(t *testing.T, e *env) {
-		c := killConfig{Brokers: e.broker.Addrs(), Topic: e.topic, Dir: t.TempDir()}
+		c := killConfig{Brokers: e.broker.Addrs(), Topic: e.topic, Dir: t.TempDir(), Bulk: true}
 		e.put(numbered("k", 0, 20_000)...)
 		resumed := 0
 		for round := range 6 {

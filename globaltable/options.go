@@ -28,6 +28,7 @@ type config struct {
 	deleteRetention   time.Duration
 
 	fs            vfs.FS // for tests; nil is the operating system's
+	bulk          bulkConfig
 	dir           string
 	memory        bool
 	lockWait      time.Duration
@@ -50,6 +51,7 @@ type transformOpt struct {
 func newConfig(opts []Opt) config {
 	c := config{
 		flushInterval: 10 * time.Second,
+		bulk:          bulkConfig{from: bulkFrom},
 		logger:        slog.New(slog.DiscardHandler),
 	}
 	for _, o := range opts {

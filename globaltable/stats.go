@@ -53,11 +53,11 @@ func (e *engine) lag() Lag {
 		}
 		pl := PartitionLag{Partition: int32(p), Position: at.Next, End: -1, AtEnd: at.AtEnd}
 		if f != nil {
-			f.mu.Lock()
+			f.endsMu.Lock()
 			if end, ok := f.ends[int32(p)]; ok {
 				pl.End, pl.AtEnd = max(end.offset, at.Next), end.seen
 			}
-			f.mu.Unlock()
+			f.endsMu.Unlock()
 		}
 		if pl.End < 0 {
 			l.Records = -1
@@ -101,6 +101,7 @@ type Stats struct {
 	Rebuilds        uint64 // generations that took the place of another
 	RebuildsDropped uint64 // generations that could not be completed
 	Verifications   uint64
+	BulkLoads       uint64 // times the table was so far behind that it loaded rows in bulk
 
 	// Lag is as [Table.Lag] has it.
 	Lag Lag
@@ -143,10 +144,10 @@ func (s Stats) String() string {
 
 // tally counts what happens to generations.
 type tally struct {
-	mu                        sync.Mutex
-	decision                  Decision
-	reason                    Reason
-	rebuilds, gaveUp, checked uint64
+	mu                               sync.Mutex
+	decision                         Decision
+	reason                           Reason
+	rebuilds, gaveUp, checked, bulks uint64
 }
 
 func (t *tally) decided(pl plan) {
@@ -155,6 +156,7 @@ func (t *tally) decided(pl plan) {
 	t.decision, t.reason = pl.decision, pl.reason
 }
 
+func (t *tally) bulk()        { t.mu.Lock(); t.bulks++; t.mu.Unlock() }
 func (t *tally) swapped()     { t.mu.Lock(); t.rebuilds++; t.mu.Unlock() }
 func (t *tally) dropped()     { t.mu.Lock(); t.gaveUp++; t.mu.Unlock() }
 func (t *tally) verified(int) { t.mu.Lock(); t.checked++; t.mu.Unlock() }
@@ -166,6 +168,7 @@ func (e *engine) stats() Stats {
 	t.mu.Lock()
 	s.Decision, s.Reason = t.decision, t.reason
 	s.Rebuilds, s.RebuildsDropped, s.Verifications = t.rebuilds, t.gaveUp, t.checked
+	s.BulkLoads = t.bulks
 	t.mu.Unlock()
 	f := e.follower.Load()
 	gen := e.served()

@@ -1,7 +1,6 @@
 package globaltable
 
 import (
-	"sync"
 	"time"
 
 	"github.com/globaltable/enrich/internal/feed"
@@ -17,8 +16,7 @@ type targets struct {
 	open    map[int32]bool  // partitions whose target is not reached
 	offsets map[int32]int64 // targets that are known
 
-	reached chan struct{} // for those who wait; closed by close
-	once    sync.Once
+	reached chan struct{} // closed when none is open
 }
 
 func newTargets(topic *feed.Topic, since time.Time) *targets {
@@ -29,25 +27,31 @@ func newTargets(topic *feed.Topic, since time.Time) *targets {
 	return t
 }
 
-// see takes an answer in, and reports whether all targets are reached by what
-// was applied.
-func (t *targets) see(b *feed.Batch, applied *store.State) bool {
-	if !t.open[b.Partition] {
-		return len(t.open) == 0
+// see takes an answer in.
+func (t *targets) see(b *feed.Batch) {
+	if !t.open[b.Partition] || b.Asked.Before(t.since) {
+		return
 	}
-	if !b.Asked.Before(t.since) {
-		// An end that falls below the target, by truncation or by the abort
-		// of what was there, takes it along.
-		if at, ok := t.offsets[b.Partition]; !ok || b.End < at {
-			t.offsets[b.Partition] = b.End
-		}
+	// An end that falls below the target, by truncation or by the abort of what
+	// was there, takes it along.
+	if at, ok := t.offsets[b.Partition]; !ok || b.End < at {
+		t.offsets[b.Partition] = b.End
 	}
-	if at, ok := t.offsets[b.Partition]; ok {
-		if is := applied.Get(b.Partition); is.Known && is.Next >= at {
-			delete(t.open, b.Partition)
-		}
-	}
-	return len(t.open) == 0
 }
 
-func (t *targets) close() { t.once.Do(func() { close(t.reached) }) }
+// reach closes the targets that were reached by what was applied.
+func (t *targets) reach(applied *store.State) {
+	if len(t.open) == 0 {
+		return
+	}
+	for p := range t.open {
+		if at, ok := t.offsets[p]; ok {
+			if is := applied.Get(p); is.Known && is.Next >= at {
+				delete(t.open, p)
+			}
+		}
+	}
+	if len(t.open) == 0 {
+		close(t.reached)
+	}
+}

@@ -114,13 +114,13 @@ func (f *follower) readOffsets(ctx context.Context, tail *store.State) (*offsets
 // passEnd waits until the tail has passed the end of the log as it is now.
 func (f *follower) passEnd(ctx context.Context) error {
 	end := newTargets(f.topic, time.Now())
-	f.mu.Lock()
+	f.endsMu.Lock()
 	f.checks = end
-	f.mu.Unlock()
+	f.endsMu.Unlock()
 	defer func() {
-		f.mu.Lock()
+		f.endsMu.Lock()
 		f.checks = nil
-		f.mu.Unlock()
+		f.endsMu.Unlock()
 	}()
 	select {
 	case <-end.reached:
@@ -171,10 +171,8 @@ func (f *follower) deleteIf(keys [][]byte, gone func(int32, int64) bool) (delete
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	// What is collected would come after the deletions.
-	if f.changed {
-		if err := f.apply(); err != nil {
-			return 0, err
-		}
+	if err := f.applyAll(); err != nil {
+		return 0, err
 	}
 	for _, key := range keys {
 		partition, offset, ok, err := f.gen.Lookup(key)
@@ -202,6 +200,9 @@ func (f *follower) deleteIf(keys [][]byte, gone func(int32, int64) bool) (delete
 func (f *follower) verified(began time.Time) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if err := f.applyAll(); err != nil {
+		return err
+	}
 	f.next.PendingVerify = ""
 	for p := range f.next.Partitions {
 		if at := &f.next.Partitions[p]; at.Known && at.AtEnd.Before(began) {

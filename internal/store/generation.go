@@ -33,8 +33,10 @@ type Generation struct {
 	snapMu sync.Mutex
 	snaps  map[*Snapshot]struct{}
 
-	backlog *backlog
-	stop    chan struct{} // closed when a waiting Apply has to give up
+	backlog   *backlog
+	scheduler *scheduler      // decides when compactions run
+	options   *pebble.Options // those of db
+	stop      chan struct{}   // closed when a waiting Apply has to give up
 
 	mu       sync.Mutex      // guards the order of writes, dirty and flushing
 	dirty    bool            // something was applied since the last flush began
@@ -43,14 +45,15 @@ type Generation struct {
 
 func newGeneration(r *Root, n uint64) *Generation {
 	g := &Generation{
-		root:    r,
-		number:  n,
-		dir:     r.genDir(n),
-		fail:    newFailure(),
-		idle:    make(chan struct{}),
-		snaps:   map[*Snapshot]struct{}{},
-		backlog: newBacklog(),
-		stop:    make(chan struct{}),
+		root:      r,
+		number:    n,
+		dir:       r.genDir(n),
+		fail:      newFailure(),
+		idle:      make(chan struct{}),
+		snaps:     map[*Snapshot]struct{}{},
+		backlog:   newBacklog(),
+		scheduler: newScheduler(),
+		stop:      make(chan struct{}),
 	}
 	g.use.idle = func() { close(g.idle) }
 	return g
@@ -58,11 +61,12 @@ func newGeneration(r *Root, n uint64) *Generation {
 
 func createGeneration(r *Root, n uint64, id Identity) (*Generation, error) {
 	g := newGeneration(r, n)
-	o, err := r.opts.pebbleOptions(g.fail, g.backlog)
+	o, err := r.opts.pebbleOptions(g.fail, g.backlog, g.scheduler)
 	if err != nil {
 		return nil, err
 	}
 	o.ErrorIfExists = true
+	g.options = o
 	g.db, err = pebble.Open(g.dir, o)
 	if err == nil {
 		g.state.Store(&State{})
@@ -100,11 +104,15 @@ func (g *Generation) writeIdentity(id Identity) error {
 
 func openGeneration(r *Root, n uint64) (*Generation, error) {
 	g := newGeneration(r, n)
-	o, err := r.opts.pebbleOptions(g.fail, g.backlog)
+	o, err := r.opts.pebbleOptions(g.fail, g.backlog, g.scheduler)
 	if err != nil {
 		return nil, err
 	}
 	o.ErrorIfNotExists = true
+	g.options = o
+	if err := removeLeftOvers(o.FS, g.dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("store: cannot open %s: %w", g.dir, err)
+	}
 	g.db, err = pebble.Open(g.dir, o)
 	if err != nil {
 		err = openError(err)

@@ -56,7 +56,7 @@ func (o *Options) setDefaults() {
 const pebbleFormat = pebble.FormatValueSeparation
 
 // pebbleOptions returns the options for one generation.
-func (o *Options) pebbleOptions(fail *failure, behind *backlog) (*pebble.Options, error) {
+func (o *Options) pebbleOptions(fail *failure, behind *backlog, compactions *scheduler) (*pebble.Options, error) {
 	p := &pebble.Options{
 		CacheSize:    o.CacheBytes,
 		MemTableSize: uint64(o.MemTableBytes),
@@ -91,6 +91,7 @@ func (o *Options) pebbleOptions(fail *failure, behind *backlog) (*pebble.Options
 	p.ErrorIfExists = false
 	p.ErrorIfNotExists = false
 	p.ErrorIfNotPristine = false
+	p.Experimental.CompactionScheduler = compactions
 	p.Experimental.RemoteStorage = nil
 	p.Experimental.CreateOnShared = remote.CreateOnSharedNone
 	logger := &pebbleLogger{log: o.Logger, fail: fail}
