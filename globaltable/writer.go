@@ -32,7 +32,7 @@ type rowWriter interface {
 // choose begins a bulk load where the end is far. It may replace f.next. The lock
 // is held.
 func (f *follower) choose(b *feed.Batch) error {
-	if f.bulk == nil && b.End-b.Next >= f.e.cfg.bulk.from {
+	if f.bulk == nil && b.End-b.From >= f.e.cfg.bulk.from {
 		return f.beginBulk()
 	}
 	return nil

@@ -14,11 +14,11 @@ import (
 func TestBulkLoadHoldsTheSame(t *testing.T) {
 	each(t, 3, func(t *testing.T, e *env) {
 		for round := range 3 {
-			e.put(numbered("k", 0, 2000)...)
-			e.put(numbered(fmt.Sprint("round-", round, "-"), 0, 500)...)
+			pairs := append(numbered("k", 0, 2000), numbered(fmt.Sprint("round-", round, "-"), 0, 500)...)
 			for i := range 300 {
-				e.put(fmt.Sprint("k", i*7), fmt.Sprint("k", i*5, "=again", round))
+				pairs = append(pairs, fmt.Sprint("k", i*7), fmt.Sprint("k", i*5, "=again", round))
 			}
+			e.put(pairs...)
 		}
 		dir := t.TempDir()
 		h := &recorder{}
