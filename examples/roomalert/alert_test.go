@@ -8,7 +8,7 @@ import (
 )
 
 func TestAlertStateMachine(t *testing.T) {
-	const limit, clear = 30.0, 28.0
+	const limitC, clearC = 30.0, 28.0
 	type move struct {
 		sec  int
 		c    float64
@@ -28,7 +28,7 @@ func TestAlertStateMachine(t *testing.T) {
 		{7, 31, raised}, {8, 5, resolved}, // another episode
 		{7, 50, moveLate},
 	} {
-		require.Equal(t, m.want, s.step(time.Unix(int64(m.sec), 0), m.c, limit, clear), "move %d", i)
+		require.Equal(t, m.want, s.step(time.Unix(int64(m.sec), 0), m.c, limitC, clearC), "move %d", i)
 	}
 	require.Equal(t, time.Unix(8, 0), s.Last)
 	require.Equal(t, time.Unix(7, 0), s.Since, "the episode's first reading")

@@ -121,7 +121,7 @@ func parseFlags(args []string, w io.Writer) (*config, error) {
 		return nil, errors.New("-state needs a directory")
 	}
 	if c.from, err = mail.ParseAddress(from); err != nil {
-		return nil, fmt.Errorf("-from %q is not a mail address: %v", from, err)
+		return nil, fmt.Errorf("-from %q is not a mail address: %w", from, err)
 	}
 	return &c, errors.Join(c.validate(), c.kafka.validate(saslPasswordFile), c.smtp.validate(smtpPasswordFile))
 }
@@ -166,7 +166,7 @@ func splitBrokers(list string) ([]string, error) {
 	for b := range strings.SplitSeq(list, ",") {
 		b = strings.TrimSpace(b)
 		if _, _, err := net.SplitHostPort(b); err != nil {
-			return nil, fmt.Errorf("-brokers %q: want host:port,...: %v", list, err)
+			return nil, fmt.Errorf("-brokers %q: want host:port,...: %w", list, err)
 		}
 		brokers = append(brokers, b)
 	}

@@ -49,13 +49,12 @@ func runProgram(ctx context.Context, args ...string) *finished {
 
 // program is a run in this process.
 type program struct {
-	t       *testing.T
-	out     output
-	err     output
-	stop    context.CancelFunc // what Ctrl-C does
-	done    chan struct{}
-	code    int
-	stopped bool
+	t    *testing.T
+	out  output
+	err  output
+	stop context.CancelFunc // what Ctrl-C does
+	done chan struct{}
+	code int
 }
 
 func startProgram(t *testing.T, args ...string) *program {

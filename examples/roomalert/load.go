@@ -34,7 +34,7 @@ func (l *loader) client(more ...kgo.Opt) (*kgo.Client, error) {
 	opts := append([]kgo.Opt{kgo.SeedBrokers(l.brokers...), kgo.WithHooks(l.c.reach)}, l.opts...)
 	cl, err := kgo.NewClient(append(opts, more...)...)
 	if err != nil {
-		return nil, fmt.Errorf("Kafka client: %w", err)
+		return nil, fmt.Errorf("make a Kafka client: %w", err)
 	}
 	return cl, nil
 }

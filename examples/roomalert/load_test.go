@@ -137,7 +137,7 @@ func TestLoadOfADeadProcessCannotGoOn(t *testing.T) {
 		topic := b.CreateTopic(t, "readings", 2, 1, forever())
 		readings := manyReadings(100)
 		l, _ := newLoader(t, b)
-		dead, err := l.client(kgo.TransactionalID("roomalert-" + topic + "-id"))
+		dead, err := l.client(kgo.TransactionalID("roomalert-"+topic+"-id"), kgo.TransactionTimeout(10*time.Minute))
 		require.NoError(t, err)
 		defer dead.Close()
 		require.NoError(t, dead.BeginTransaction())
@@ -149,7 +149,9 @@ func TestLoadOfADeadProcessCannotGoOn(t *testing.T) {
 		}
 		require.NoError(t, dead.ProduceSync(t.Context(), rs...).FirstErr())
 
-		require.NoError(t, l.readings(t.Context(), topic, "id", readings))
+		ctx, cancel := context.WithTimeout(t.Context(), patience) // and not when the transaction times out
+		defer cancel()
+		require.NoError(t, l.readings(ctx, topic, "id", readings))
 		require.Error(t, dead.EndTransaction(t.Context(), kgo.TryCommit))
 		requireLoaded(t, b, topic, "id", readings, len(readings))
 	})

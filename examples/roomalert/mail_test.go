@@ -133,8 +133,8 @@ func TestMailsOfTheDemoParse(t *testing.T) {
 	r := runProgram(t.Context(), "-smtp", server.addr, "-from", "Alerts <roomalert@example.com>")
 	require.Equal(t, exitDone, r.code, r.stderr)
 	mails := server.caught()
-	require.Equal(t, 2*len(want.episodes), len(mails))
-	alerts := make(map[string]string) // Message-ID -> recipient
+	require.Len(t, server.ids(), 2*len(want.episodes)) // not the mails, which nobody could read
+	alerts := make(map[string]string)                  // Message-ID -> recipient
 	for i, m := range mails {
 		h := m.parse(t).Header
 		id := h.Get("Message-Id")

@@ -52,3 +52,25 @@ func TestOutboxIsInOrderAndSurvives(t *testing.T) {
 	require.False(t, ok)
 	require.NoError(t, s.close())
 }
+
+// The counters are written with each delivery; a crash right after it must not
+// leave them ahead of the offsets that say what they count.
+func TestDeliveryKeepsCountersAndOffsetsTogether(t *testing.T) {
+	for _, end := range []func(*state) error{(*state).delivered, func(s *state) error { return s.refused("no") }} {
+		fs := vfs.NewCrashableMem()
+		s := memState(t, fs)
+		feed := []outcome{hot(0, 0, "a", 0, 31), hot(0, 1, "a", 1, 29), hot(0, 2, "b", 1, 20)}
+		for _, o := range feed {
+			require.NoError(t, s.apply(o, "example.com"))
+		}
+		require.NoError(t, end(s))
+		after := memState(t, fs.CrashClone(vfs.CrashCloneCfg{}))
+		for _, o := range feed {
+			require.NoError(t, after.apply(o, "example.com"))
+		}
+		require.Equal(t, s.snapshot(), after.snapshot())
+		require.Equal(t, int64(3), after.snapshot().Readings)
+		require.NoError(t, after.close())
+		require.NoError(t, s.close())
+	}
+}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -86,6 +87,17 @@ func TestMergeIsByEventTimeAndStable(t *testing.T) {
 	r := func(sec int, device string) Reading { return Reading{Device: device, Time: time.Unix(int64(sec), 0)} }
 	got := mergeReadings([][]Reading{{r(3, "a"), r(1, "b"), r(2, "c")}, {r(1, "d"), r(3, "e")}})
 	require.Equal(t, []Reading{r(1, "b"), r(1, "d"), r(2, "c"), r(3, "a"), r(3, "e")}, got)
+
+	var files [2][]Reading // many of one instant
+	var want []Reading
+	for i := range 200 {
+		one := r(i%2, strconv.Itoa(i))
+		files[i/100] = append(files[i/100], one)
+		if i%2 == 0 {
+			want = append(want, one)
+		}
+	}
+	require.Equal(t, want, mergeReadings(files[:])[:100])
 }
 
 func TestLoadIDIsOfContentsInOrder(t *testing.T) {

@@ -168,6 +168,9 @@ func (c *serverSession) AuthMechanisms() []string {
 }
 
 func (c *serverSession) Auth(string) (sasl.Server, error) {
+	if c.s.user == "" {
+		return nil, smtp.ErrAuthUnsupported
+	}
 	return sasl.NewPlainServer(func(_, user, password string) error {
 		c.s.mu.Lock()
 		defer c.s.mu.Unlock()

@@ -117,7 +117,7 @@ func TestCrashesDoNotChangeTheFigures(t *testing.T) {
 	want, ids := play(0)
 	require.Positive(t, want.Alerts)
 	require.Positive(t, want.Late)
-	require.EqualValues(t, len(ids), want.Mails)
+	require.Len(t, ids, int(want.Mails))
 	got, again := play(15)
 	require.Equal(t, want, got)
 	require.ElementsMatch(t, ids, again, "every mail once")

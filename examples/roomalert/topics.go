@@ -31,7 +31,7 @@ func newCluster(brokers []string, opts []kgo.Opt, con *console) (*cluster, error
 	r := new(reach)
 	cl, err := kgo.NewClient(append(opts, kgo.SeedBrokers(brokers...), kgo.WithHooks(r), kgo.MetadataMinAge(100*time.Millisecond))...)
 	if err != nil {
-		return nil, fmt.Errorf("Kafka client: %w", err)
+		return nil, fmt.Errorf("make a Kafka client: %w", err)
 	}
 	return &cluster{client: cl, adm: kadm.NewClient(cl), reach: r, con: con}, nil
 }
