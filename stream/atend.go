@@ -154,6 +154,9 @@ func (w *Worker) askGroup(ctx context.Context, e *endWatch) {
 	ctx, cancel := context.WithTimeout(ctx, askFor)
 	defer cancel()
 	committed, err := w.admin.adm.FetchOffsets(ctx, w.cfg.group)
+	if errors.Is(err, kerr.GroupIDNotFound) {
+		return // nobody has committed anything yet
+	}
 	if err != nil {
 		w.note(fmt.Errorf("stream: read the group's offsets: %w", err))
 		return

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -44,9 +45,10 @@ func TestStopAtEnd(t *testing.T) {
 				in := e.topic("in", 1)
 				tc.fill(e, in)
 				var c collector
-				_, err := e.runToEnd(ForEach(strs(in), c.add), tc.opts...)
+				stats, err := e.runToEnd(ForEach(strs(in), c.add), tc.opts...)
 				require.NoError(t, err)
 				require.Equal(t, tc.want, c.values())
+				require.NotErrorIs(t, stats.LastError, kerr.GroupIDNotFound, "a group that is new is no trouble")
 
 				// Again, with everything committed: nothing is left to do.
 				_, err = e.runToEnd(ForEach(strs(in), c.add), tc.opts...)
