@@ -132,7 +132,7 @@ func (e *engine) retention(cfg feed.TopicConfig) time.Duration {
 	switch {
 	case e.cfg.deleteRetention > 0:
 		return e.cfg.deleteRetention
-	case cfg.Known:
+	case cfg.DeleteRetentionKnown:
 		return cfg.DeleteRetention
 	}
 	return defaultDeleteRetention

@@ -46,7 +46,7 @@ func TestDeletedWhileDownAndTombstoneCompactedAway(t *testing.T) {
 		deletedAndForgotten(e, hot)
 
 		h := &recorder{}
-		r := e.ready(Dir(dir), Hooks(h), DeleteRetention(time.Millisecond))
+		r := e.ready(Dir(dir), Hooks(h))
 		require.Equal(t, Verified, r.Stats().Decision)
 		require.Equal(t, TombstonesExpired, r.Stats().Reason)
 		e.holds(r)
@@ -85,7 +85,7 @@ func TestVerifyBesideUpdates(t *testing.T) {
 				}
 			}
 		}()
-		r := e.ready(Dir(dir), DeleteRetention(time.Millisecond))
+		r := e.ready(Dir(dir))
 		close(stop)
 		<-done
 		r.sees(e.put("last=1"))

@@ -23,9 +23,11 @@ type TopicConfig struct {
 	Compacted, Deleted bool
 	// CleanupPolicy is the setting itself.
 	CleanupPolicy string
-	// DeleteRetention is delete.retention.ms; zero if not known. More than a
-	// Duration can hold, some 292 years, is cut to that.
-	DeleteRetention time.Duration
+	// DeleteRetention is delete.retention.ms, which may be zero. More than a
+	// Duration can hold, some 292 years, is cut to that. DeleteRetentionKnown
+	// is false when the broker does not tell.
+	DeleteRetention      time.Duration
+	DeleteRetentionKnown bool
 }
 
 // TopicConfig asks for the topic's settings. A cluster that refuses to tell gives
@@ -76,7 +78,8 @@ func newTopicConfig(settings []kmsg.DescribeConfigsResponseResourceConfig) Topic
 			cfg.Known = true
 			cfg.CleanupPolicy = *kv.Value
 		case deleteRetention:
-			if ms, err := strconv.ParseInt(*kv.Value, 10, 64); err == nil && ms > 0 {
+			if ms, err := strconv.ParseInt(*kv.Value, 10, 64); err == nil && ms >= 0 {
+				cfg.DeleteRetentionKnown = true
 				cfg.DeleteRetention = time.Duration(min(ms, math.MaxInt64/int64(time.Millisecond))) * time.Millisecond
 			}
 		}

@@ -15,9 +15,9 @@ import (
 func TestTopicConfig(t *testing.T) {
 	kafkatest.Each(t, func(t *testing.T, b *kafkatest.Broker) {
 		for policy, want := range map[string]TopicConfig{
-			"compact":        {Known: true, Compacted: true, CleanupPolicy: "compact", DeleteRetention: time.Minute},
-			"delete":         {Known: true, Deleted: true, CleanupPolicy: "delete", DeleteRetention: time.Minute},
-			"compact,delete": {Known: true, Compacted: true, Deleted: true, CleanupPolicy: "compact,delete", DeleteRetention: time.Minute},
+			"compact":        {Known: true, Compacted: true, CleanupPolicy: "compact", DeleteRetention: time.Minute, DeleteRetentionKnown: true},
+			"delete":         {Known: true, Deleted: true, CleanupPolicy: "delete", DeleteRetention: time.Minute, DeleteRetentionKnown: true},
+			"compact,delete": {Known: true, Compacted: true, Deleted: true, CleanupPolicy: "compact,delete", DeleteRetention: time.Minute, DeleteRetentionKnown: true},
 		} {
 			topic := b.CreateTopic(t, "config", 1, 1, map[string]string{"cleanup.policy": policy, "delete.retention.ms": "60000"})
 			got, err := client(t, b, topic).TopicConfig(t.Context())
@@ -26,7 +26,7 @@ func TestTopicConfig(t *testing.T) {
 		}
 		got, err := client(t, b, b.CreateTopic(t, "config", 1, 1, nil)).TopicConfig(t.Context())
 		require.NoError(t, err)
-		require.Equal(t, TopicConfig{Known: true, Deleted: true, CleanupPolicy: "delete", DeleteRetention: 24 * time.Hour}, got, "the broker's defaults")
+		require.Equal(t, TopicConfig{Known: true, Deleted: true, CleanupPolicy: "delete", DeleteRetention: 24 * time.Hour, DeleteRetentionKnown: true}, got, "the broker's defaults")
 
 		_, err = client(t, b, kafkatest.Unique("none")).TopicConfig(t.Context())
 		require.ErrorIs(t, err, ErrTopicAbsent)
@@ -73,7 +73,9 @@ func TestTopicConfigOfOddSettings(t *testing.T) {
 			TopicConfig{Known: true, Compacted: true, Deleted: true, CleanupPolicy: " delete , compact "}},
 		{map[string]*string{"cleanup.policy": ptr("")}, TopicConfig{Known: true}},
 		{map[string]*string{"cleanup.policy": nil, "delete.retention.ms": nil}, TopicConfig{}},
-		{map[string]*string{"delete.retention.ms": ptr("9223372036854775807")}, TopicConfig{DeleteRetention: 9223372036854 * time.Millisecond}},
+		{map[string]*string{"delete.retention.ms": ptr("9223372036854775807")}, TopicConfig{DeleteRetention: 9223372036854 * time.Millisecond, DeleteRetentionKnown: true}},
+		{map[string]*string{"delete.retention.ms": ptr("0")}, TopicConfig{DeleteRetentionKnown: true}},
+		{map[string]*string{"delete.retention.ms": ptr("")}, TopicConfig{}},
 		{map[string]*string{"delete.retention.ms": ptr("-1")}, TopicConfig{}},
 		{map[string]*string{"delete.retention.ms": ptr("a day")}, TopicConfig{}},
 		{map[string]*string{"compaction": ptr("compact")}, TopicConfig{}},
