@@ -3,6 +3,7 @@ package globaltable
 import (
 	"errors"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -92,4 +93,32 @@ func TestRebuildMeetsAFullDisk(t *testing.T) {
 	disk.full.Store(false)
 	r.until("the new rows are there", func() bool { _, ok, err := r.Get("new"); return ok && err == nil })
 	e.holds(r)
+}
+
+// A rebuild that failed is no failure of a run that is ended after it.
+func TestStopAfterARebuildFailed(t *testing.T) {
+	e := newEnv(t, kafkatest.Fake(t), 1)
+	disk := &fullDisk{}
+	e.put("old=1")
+	h := &recorder{}
+	met, goOn := make(chan struct{}), make(chan struct{})
+	meet := sync.OnceFunc(func() { close(met) })
+	r := e.ready(disk.on(vfs.NewMem()), Hooks(h), Transform("v1", func(en Entry[string, string]) (string, bool, error) {
+		if en.Key == "new" {
+			meet()
+			<-goOn
+		}
+		return en.Value, true, nil
+	}))
+	e.recreate(1)
+	e.put("new=1")
+	<-met // the new generation is there, and empty
+	disk.full.Store(true)
+	close(goOn)
+	r.until("the rebuild is dropped", func() bool { return r.Stats().RebuildsDropped > 0 })
+	r.cancel()
+	require.NoError(t, r.runErr())
+	require.Equal(t, Stopped, r.Status().State)
+	require.Equal(t, map[string]string{"old": "1"}, r.rows(), "it goes on answering")
+	disk.full.Store(false)
 }

@@ -60,7 +60,14 @@ func (e *engine) flushServed() error {
 	if f == nil {
 		return nil
 	}
-	return errors.Join(f.applyPending(), f.gen.Flush())
+	err := errors.Join(f.applyPending(), f.gen.Flush())
+	if err != nil && f.plan.beside && !f.swapped() {
+		// The generation that was being built does not answer: it is gone, or
+		// the next run judges it. The one that answers lacks nothing.
+		e.log.Warn("rebuild was not made durable", "err", err)
+		return nil
+	}
+	return err
 }
 
 // fatalError returns err if waiting does not cure it.
