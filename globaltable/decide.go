@@ -173,18 +173,19 @@ func (e *engine) judge(ctx context.Context, client *feed.Client, gen *store.Gene
 		if end, ok := ends[int32(p)]; ok && end < at.Next {
 			return LogTruncated, nil, nil
 		}
-		if r, ok := ranges[int32(p)]; ok {
-			if r.End < at.Next {
-				return LogTruncated, nil, nil
-			}
-			if at.Next < r.LogStart {
-				at.Next, at.LogStart = r.LogStart, r.LogStart
-				pend(state, BelowLogStart)
-			}
-			// Where nothing was written since, no deletion was missed.
-			if at.Next < r.End && now.Sub(at.AtEnd) > retention {
-				pend(state, TombstonesExpired)
-			}
+		r, ok := ranges[int32(p)]
+		switch {
+		case !ok:
+		case r.End < at.Next:
+			return LogTruncated, nil, nil
+		case at.Next < r.LogStart:
+			at.Next, at.LogStart = r.LogStart, r.LogStart
+			pend(state, BelowLogStart)
+		}
+		// Where nothing was written since, no deletion was missed. Where the end
+		// is not known, one may have been.
+		if (!ok || at.Next < r.End) && now.Sub(at.AtEnd) > retention {
+			pend(state, TombstonesExpired)
 		}
 		if at.AtEnd.After(now) {
 			at.AtEnd = now
