@@ -109,7 +109,12 @@ func (f *follower) drop(r *kgo.Record, reason DropReason, err error) {
 // noteEnd keeps the time when a partition was last at its end, and notes when
 // tombstones may have been missed. The lock is held.
 func (f *follower) noteEnd(b *feed.Batch, at *store.Partition) {
-	if b.Next > b.From && f.retention >= minProvable && time.Since(at.AtEnd) > f.retention {
+	since := at.AtEnd
+	if f.pass.After(since) {
+		// A deletion that came before the pass is found by it.
+		since = f.pass
+	}
+	if b.Next > b.From && f.retention >= minProvable && time.Since(since) > f.retention {
 		f.wantVerify(TombstonesExpired)
 	}
 	if b.Next >= b.End {
@@ -127,6 +132,7 @@ func (f *follower) noteEnd(b *feed.Batch, at *store.Partition) {
 // wantVerify notes that the rows have to be verified. The lock is held.
 func (f *follower) wantVerify(r Reason) {
 	if f.next.PendingVerify != "" {
+		f.again = !f.pass.IsZero()
 		return
 	}
 	pend(f.next, r)

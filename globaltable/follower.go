@@ -33,6 +33,8 @@ type follower struct {
 	next      *store.State // where what is collected leads to; a copy of its own
 	changed   bool         // next differs from what was applied, beyond times
 	broken    error        // something could not be applied
+	pass      time.Time    // when the verification that goes on began; zero without one
+	again     bool         // the tail fell too far behind while it went on
 
 	endsMu  sync.Mutex // guards what follows; taken after mu
 	ends    map[int32]end

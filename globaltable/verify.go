@@ -25,20 +25,37 @@ import (
 // A live row's record was found by the pass, or was removed from the log because
 // a later record of its key is there, which the tail has applied by then. So the
 // rows that are left over in 3 have no record, however long the pass took.
+//
+// The other way round, a row whose record the pass found and whose key is
+// deleted later goes by the tombstone, if the tail reads it in time. A tail that
+// was not at the end for longer than tombstones are kept, since the pass began,
+// may have missed one: then all is done once more.
 
 // sweepChunk is how many rows one step of the sweep looks at again.
 const sweepChunk = 1000
 
-// verifyIfPending verifies the rows if the state says that they have to be.
+// verifyIfPending verifies the rows if the state says that they have to be, and
+// once more if the tail fell too far behind meanwhile.
 func (f *follower) verifyIfPending(ctx context.Context) error {
-	f.mu.Lock()
-	reason := Reason(f.next.PendingVerify)
-	f.mu.Unlock()
-	if reason == "" {
-		return nil
+	for {
+		f.mu.Lock()
+		reason := Reason(f.next.PendingVerify)
+		f.mu.Unlock()
+		if reason == "" {
+			return nil
+		}
+		if err := f.verify(ctx, reason); err != nil {
+			return err
+		}
 	}
+}
+
+func (f *follower) verify(ctx context.Context, reason Reason) error {
 	f.e.setStatus(Verifying, reason, nil)
 	began := time.Now()
+	f.mu.Lock()
+	f.pass, f.again = began, false
+	f.mu.Unlock()
 	if err := f.applyPending(); err != nil {
 		return err
 	}
@@ -47,7 +64,7 @@ func (f *follower) verifyIfPending(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := f.passEnd(ctx); err != nil {
+	if err := f.passEnd(ctx, tail); err != nil {
 		return err
 	}
 	deleted, err := f.sweep(ctx, tail, exists)
@@ -111,9 +128,15 @@ func (f *follower) readOffsets(ctx context.Context, tail *store.State) (*offsets
 	return found, nil
 }
 
-// passEnd waits until the tail has passed the end of the log as it is now.
-func (f *follower) passEnd(ctx context.Context) error {
+// passEnd waits until the tail has passed the end of the log as it is now, also
+// in partitions that were added since the session began.
+func (f *follower) passEnd(ctx context.Context, tail *store.State) error {
 	end := newTargets(f.topic, time.Now())
+	for p := range tail.Partitions {
+		if tail.Partitions[p].Known {
+			end.open[int32(p)] = true
+		}
+	}
 	f.endsMu.Lock()
 	f.checks = end
 	f.endsMu.Unlock()
@@ -196,7 +219,8 @@ func (f *follower) deleteIf(keys [][]byte, gone func(int32, int64) bool) (delete
 }
 
 // verified notes that the rows are right. What the pass has seen was there when
-// it began.
+// it began: a deletion since is seen by its tombstone, unless the tail came to
+// it too late.
 func (f *follower) verified(began time.Time) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -204,6 +228,10 @@ func (f *follower) verified(began time.Time) error {
 		return err
 	}
 	f.next.PendingVerify = ""
+	if f.again {
+		f.next.PendingVerify = string(TombstonesExpired)
+	}
+	f.pass, f.again = time.Time{}, false
 	for p := range f.next.Partitions {
 		if at := &f.next.Partitions[p]; at.Known && at.AtEnd.Before(began) {
 			at.AtEnd = began

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/globaltable/enrich/internal/feed"
 	"github.com/globaltable/enrich/internal/kafkatest"
 )
 
@@ -163,4 +164,66 @@ func TestVerificationIsNotForgotten(t *testing.T) {
 	r := e.ready(Dir(dir), Hooks(h))
 	require.Equal(t, TombstonesExpired, r.Stats().Reason)
 	require.Equal(t, []string{"TombstonesExpired 0"}, h.verified)
+}
+
+// A tail that falls behind while a verification goes on may miss a tombstone of
+// a row that the pass has found: once is not enough then.
+func TestVerifyOnceMoreWhereTheTailFellBehind(t *testing.T) {
+	const retention = time.Hour
+	for _, c := range []struct {
+		name        string
+		atEnd, pass time.Duration // ago
+		again       bool
+	}{
+		{"the pass is old, and so is the end", 3 * retention, 2 * retention, true},
+		{"the end was reached since", retention / 2, 2 * retention, false},
+		{"the pass began since", 3 * retention, retention / 2, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			e := newEnv(t, kafkatest.Fake(t), 1)
+			e.put("a=1")
+			h := &recorder{}
+			r := e.ready(Hooks(h), DeleteRetention(retention))
+			f := r.e.follower.Load()
+			// What a verification finds that began a while ago, when the tail
+			// reads something after a long silence.
+			f.mu.Lock()
+			now := time.Now()
+			f.next.PendingVerify, f.pass = string(ClockMovedBack), now.Add(-c.pass)
+			at := f.next.At(0)
+			at.AtEnd = now.Add(-c.atEnd)
+			f.noteEnd(&feed.Batch{Partition: 0, From: at.Next, Next: at.Next + 1, End: at.Next + 2}, at)
+			f.mu.Unlock()
+			require.NoError(t, f.verified(now))
+			var want []string
+			if c.again {
+				want = []string{"TombstonesExpired 0"}
+			}
+			require.NoError(t, f.verifyIfPending(t.Context()))
+			require.Equal(t, want, h.list(func() []string { return h.verified }))
+			require.Empty(t, f.gen.State().PendingVerify, "and that is the end of it")
+		})
+	}
+}
+
+// A verification waits for partitions too that were added since the session
+// began: a row's later record may stand there unread.
+func TestVerificationWaitsForAddedPartitions(t *testing.T) {
+	e := newEnv(t, kafkatest.Fake(t), 1)
+	e.put("a=1")
+	r := e.ready()
+	f := r.e.follower.Load()
+	tail := f.gen.State().Clone()
+	tail.At(1).Known = true // as if it had been read
+	passed := make(chan error, 1)
+	go func() { passed <- f.passEnd(e.ctx(), tail) }()
+	r.until("the first partition has passed", func() bool {
+		f.endsMu.Lock()
+		defer f.endsMu.Unlock()
+		return f.checks != nil && !f.checks.open[0]
+	})
+	require.Empty(t, passed, "the second has not")
+	_, err := e.broker.Admin(t).UpdatePartitions(e.ctx(), 2, e.topic)
+	require.NoError(t, err)
+	require.NoError(t, <-passed)
 }
