@@ -68,18 +68,25 @@ func inStore(t *testing.T, topic, dir string, change func(*storeState)) {
 	require.NoError(t, gen.Flush())
 }
 
-// gate makes every broker of a fake refuse to talk.
+// gate makes every broker of a fake refuse to talk, or to answer some kinds of
+// requests.
 type gate struct{ closed atomic.Bool }
 
-func newGate(b *kafkatest.Broker) *gate {
+func newGate(b *kafkatest.Broker, keys ...kmsg.Key) *gate {
 	g := &gate{}
-	b.Fake().Control(func(kmsg.Request) (kmsg.Response, error, bool) {
+	guard := func(kmsg.Request) (kmsg.Response, error, bool) {
 		b.Fake().KeepControl()
 		if g.closed.Load() {
 			return nil, errors.New("the gate is shut"), true
 		}
 		return nil, nil, false
-	})
+	}
+	for _, key := range keys {
+		b.Fake().ControlKey(key.Int16(), guard)
+	}
+	if len(keys) == 0 {
+		b.Fake().Control(guard)
+	}
 	return g
 }
 

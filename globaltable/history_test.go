@@ -1,0 +1,346 @@
+package globaltable
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/globaltable/enrich/internal/kafkatest"
+	"github.com/globaltable/enrich/internal/store"
+)
+
+// history is all that was produced to a topic, so that the rows of any position
+// can be told.
+type history struct {
+	e   *env
+	rng *rand.Rand
+	cl  *kgo.Client
+
+	mu      sync.Mutex
+	records []*kgo.Record
+}
+
+// newHistory produces in batches of some dozen records.
+func newHistory(e *env, rng *rand.Rand) *history {
+	return &history{e: e, rng: rng, cl: e.broker.Client(e.t, kgo.ProducerBatchMaxBytes(2048))}
+}
+
+// put produces n records of random keys: rows, deletions, some without a key, and
+// some that a pickyTransform does not keep.
+func (h *history) put(n int) {
+	h.e.t.Helper()
+	var rs []*kgo.Record
+	for range n {
+		r := &kgo.Record{Topic: h.e.topic, Key: fmt.Appendf(nil, "k%d", h.rng.IntN(400))}
+		switch d := h.rng.IntN(100); {
+		case d < 20: // a deletion
+		case d < 25:
+			r.Value = fmt.Appendf(nil, "filter-%d", h.rng.Uint32())
+		case d < 30:
+			r.Value = fmt.Appendf(nil, "reject-%d", h.rng.Uint32())
+		default:
+			r.Value = fmt.Appendf(nil, "v%d-%s", h.rng.Uint32(), strings.Repeat("x", h.rng.IntN(40)))
+		}
+		if h.rng.IntN(50) == 0 {
+			r.Key = nil
+		}
+		rs = append(rs, r)
+	}
+	require.NoError(h.e.t, h.cl.ProduceSync(context.Background(), rs...).FirstErr())
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.records = append(h.records, rs...)
+}
+
+// pickyTransform does not keep some of what put produces.
+func pickyTransform(e Entry[string, string]) (string, bool, error) {
+	switch {
+	case strings.HasPrefix(e.Value, "filter"):
+		return "", false, nil
+	case strings.HasPrefix(e.Value, "reject"):
+		return "", false, errors.New("no")
+	}
+	return "+" + e.Value, true, nil
+}
+
+// upTo returns the rows and counters of the records below each partition's
+// position.
+func (h *history) upTo(next map[int32]int64, picky bool) (rows map[string]string, c store.Counters) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	rows = map[string]string{}
+	slices.SortStableFunc(h.records, func(a, b *kgo.Record) int { return int(a.Offset - b.Offset) })
+	for _, r := range h.records {
+		if r.Offset >= next[r.Partition] {
+			continue
+		}
+		c.Records++
+		key, value := string(r.Key), string(r.Value)
+		switch {
+		case r.Key == nil:
+			c.NullKeys++
+		case r.Value == nil:
+			c.Tombstones++
+			delete(rows, key)
+		case picky && strings.HasPrefix(value, "filter"):
+			c.Filtered++
+			delete(rows, key)
+		case picky && strings.HasPrefix(value, "reject"):
+			c.Rejected++
+			delete(rows, key)
+		case picky:
+			rows[key] = "+" + value
+		default:
+			rows[key] = value
+		}
+	}
+	return rows, c
+}
+
+// ends returns the position behind the last record of each partition.
+func (h *history) ends() map[int32]int64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	m := map[int32]int64{}
+	for _, r := range h.records {
+		m[r.Partition] = max(m[r.Partition], r.Offset+1)
+	}
+	return m
+}
+
+func nextOf(s *store.State) map[int32]int64 {
+	m := map[int32]int64{}
+	for p, at := range s.Partitions {
+		if at.Known {
+			m[int32(p)] = at.Next
+		}
+	}
+	return m
+}
+
+// caughtUp waits until the table has all records, and checks rows, positions and
+// counters.
+func (h *history) caughtUp(r *replica, picky bool) {
+	h.e.t.Helper()
+	ends := h.ends()
+	for p, end := range ends {
+		require.NoError(h.e.t, r.WaitFor(h.e.ctx(), Position{Partition: p, Offset: end}))
+	}
+	rows, want := h.upTo(ends, picky)
+	require.Equal(h.e.t, rows, r.rows())
+	state := r.e.served().State()
+	maps.DeleteFunc(ends, func(_ int32, end int64) bool { return end == 0 })
+	got := nextOf(state)
+	maps.DeleteFunc(got, func(_ int32, next int64) bool { return next == 0 })
+	require.Equal(h.e.t, ends, got)
+	require.Equal(h.e.t, want, state.Counters)
+}
+
+// smallFetches makes a fake answer fetches with few records.
+func smallFetches(b *kafkatest.Broker, bytes int32) {
+	b.Fake().ControlKey(kmsg.Fetch.Int16(), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		b.Fake().KeepControl()
+		for _, t := range req.(*kmsg.FetchRequest).Topics {
+			for i := range t.Partitions {
+				t.Partitions[i].PartitionMaxBytes = bytes
+			}
+		}
+		return nil, nil, false
+	})
+}
+
+// bulkOf makes a table load in bulk what is so many records behind, in chunks of
+// a size.
+func bulkOf(from int64, chunkBytes int) Opt {
+	return opt(func(c *config) { c.bulk = bulkConfig{from: from, chunkBytes: chunkBytes} })
+}
+
+// nullKeyed is a topic that takes records without a key.
+func nullKeyed(t *testing.T, b *kafkatest.Broker, partitions int32) *env {
+	t.Helper()
+	return newEnvWith(t, b, partitions, map[string]string{"cleanup.policy": "delete"})
+}
+
+// Random histories, read by a table that turns from batches to bulk loads and
+// back, is closed and opened again: the rows are the fold of what was produced,
+// the positions are its ends, and each record was counted once.
+func TestRandomHistories(t *testing.T) {
+	bulks := uint64(0)
+	for range 8 {
+		seed := rand.Uint64()
+		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) {
+			rng := rand.New(rand.NewPCG(seed, 0))
+			b := kafkatest.Fake(t)
+			smallFetches(b, int32(2000+rng.IntN(40_000)))
+			e := nullKeyed(t, b, int32(1+rng.IntN(4)))
+			h := newHistory(e, rng)
+			picky := rng.IntN(2) == 0
+			hook := &recorder{}
+			opts := []Opt{
+				Dir(t.TempDir()), AcceptUncompacted(), Hooks(hook),
+				bulkOf(int64(20+rng.IntN(500)), 1000+rng.IntN(50_000)), FlushInterval(time.Duration(1+rng.IntN(50)) * time.Millisecond),
+			}
+			if picky {
+				opts = append(opts, Transform("picky", pickyTransform))
+			}
+			h.put(2000 + rng.IntN(6000))
+			r := e.open(opts...)
+			for range 4 + rng.IntN(8) {
+				switch rng.IntN(6) {
+				case 0:
+					h.put(1 + rng.IntN(4000))
+				case 1, 2:
+					for range 1 + rng.IntN(20) {
+						h.put(1 + rng.IntN(10))
+					}
+				case 3:
+					h.caughtUp(r, picky)
+				case 4:
+					// Also in the middle of whatever it does.
+					bulks += r.Stats().BulkLoads
+					r.close()
+					h.put(rng.IntN(3000))
+					r = e.open(opts...)
+				case 5:
+					r.waitReady()
+					h.put(1)
+				}
+			}
+			h.caughtUp(r, picky)
+			bulks += r.Stats().BulkLoads
+			r.close()
+			_, want := h.upTo(h.ends(), picky)
+			drops := map[DropReason]int{}
+			for reason, n := range map[DropReason]uint64{DropNullKey: want.NullKeys, DropFiltered: want.Filtered, DropRejected: want.Rejected} {
+				if n > 0 {
+					drops[reason] = int(n)
+				}
+			}
+			require.Equal(t, drops, hook.dropped(), "a record is dropped once")
+			r = e.ready(opts...)
+			h.caughtUp(r, picky)
+		})
+	}
+	require.GreaterOrEqual(t, bulks, uint64(8), "they were loaded in bulk")
+}
+
+// A disk as crashes at random moments leave it, while a table loads in bulk and
+// live: its rows are the fold of what was produced up to the positions that it
+// has, its counters those of it, and a table that is opened on it goes on from
+// there to the same end.
+func TestCrashLeavesAPrefixOfTheTopic(t *testing.T) {
+	began, inBulk := 0, 0
+	for range 4 {
+		seed := rand.Uint64()
+		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) {
+			rng := rand.New(rand.NewPCG(seed, 0))
+			b := kafkatest.Fake(t)
+			smallFetches(b, int32(2000+rng.IntN(20_000)))
+			e := nullKeyed(t, b, 3)
+			h := newHistory(e, rng)
+			fs := vfs.NewCrashableMem()
+			c := &crasher{fs: fs, rng: rand.New(rand.NewPCG(seed, 1)), most: 12}
+			opts := func(fs vfs.FS, more ...Opt) []Opt {
+				return append(more, AcceptUncompacted(), Transform("picky", pickyTransform), bulkOf(200, 4000),
+					FlushInterval(5*time.Millisecond), opt(func(c *config) { c.fs, c.dir = fs, "/table" }))
+			}
+			h.put(6000)
+			r := e.open(opts(fs, Hooks(c))...)
+			for range 3 {
+				for range 30 {
+					h.put(1 + rng.IntN(20))
+				}
+				h.put(3000)
+			}
+			h.caughtUp(r, true)
+			c.now()
+			r.close()
+			for i, disk := range c.taken() {
+				root, err := store.OpenRoot(store.Options{FS: disk, Dir: "/table", Topic: e.topic})
+				require.NoError(t, err, "crash %d", i)
+				gen, err := root.Current()
+				require.NoError(t, err, "crash %d", i)
+				require.NotNil(t, gen)
+				next := nextOf(gen.State())
+				rows, counters := h.upTo(next, true)
+				require.Equal(t, rows, rowsOf(t, gen), "crash %d at %v", i, next)
+				require.Equal(t, counters, gen.State().Counters, "crash %d at %v", i, next)
+				require.NoError(t, root.Close())
+				if len(next) > 0 && counters.Records < uint64(len(h.records)) {
+					began++
+				}
+				if i%3 == 0 {
+					again := e.ready(opts(disk)...)
+					h.caughtUp(again, true)
+					again.close()
+				}
+			}
+			inBulk += c.inBulk
+		})
+	}
+	require.Positive(t, began, "crashes in the middle")
+	require.Positive(t, inBulk, "crashes in the middle of a bulk load")
+}
+
+// crasher takes the disk at random moments, when a batch has been applied.
+type crasher struct {
+	fs     *vfs.MemFS
+	most   int
+	mu     sync.Mutex
+	rng    *rand.Rand
+	disks  []*vfs.MemFS
+	inBulk int
+}
+
+func (c *crasher) OnBatchApplied(b BatchApplied) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.disks) < c.most && c.rng.IntN(4) == 0 {
+		c.take()
+		if b.Rows > 40 {
+			c.inBulk++
+		}
+	}
+}
+
+func (c *crasher) take() {
+	c.disks = append(c.disks, c.fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: c.rng.IntN(101), RNG: c.rng}))
+}
+
+func (c *crasher) now() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.take()
+}
+
+func (c *crasher) taken() []*vfs.MemFS {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.disks
+}
+
+// rowsOf returns a generation's rows.
+func rowsOf(t *testing.T, gen *store.Generation) map[string]string {
+	t.Helper()
+	snap, err := gen.NewSnapshot()
+	require.NoError(t, err)
+	defer snap.Close()
+	rows := map[string]string{}
+	require.NoError(t, snap.Scan(nil, nil, func(key []byte, row *store.Row) bool {
+		rows[string(key)] = string(row.Value)
+		return true
+	}))
+	return rows
+}
