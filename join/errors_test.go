@@ -143,7 +143,7 @@ func TestErrorsOfOneRecordFollowThePolicy(t *testing.T) {
 					require.Equal(t, []string{"a+1", "c+3"}, e.values(), "the others go on")
 					require.Equal(t, stream.BadRecords{Skipped: 1}, stats.BadRecords)
 					require.Empty(t, stats.Dropped, "an error is no miss")
-					require.EqualValues(t, 3, e.committed(0))
+					require.EqualValues(t, 3, e.committed())
 				})
 			})
 			t.Run(name+"/"+kind+"/fail", func(t *testing.T) {
@@ -157,7 +157,7 @@ func TestErrorsOfOneRecordFollowThePolicy(t *testing.T) {
 				require.EqualValues(t, 1, bad.Offset)
 				tc.is(t, err)
 				require.Equal(t, []string{"a+1"}, e.values())
-				require.EqualValues(t, 1, e.committed(0), "nothing is committed past it")
+				require.EqualValues(t, 1, e.committed(), "nothing is committed past it")
 			})
 		}
 	}

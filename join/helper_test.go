@@ -313,16 +313,16 @@ func valuesOf(rs []*kgo.Record) (vs []string) {
 	return vs
 }
 
-// committed returns the group's offset of an input partition, -1 if there is
-// none.
-func (e *env) committed(partition int32) int64 {
+// committed returns the group's offset of the first input partition, -1 if there
+// is none.
+func (e *env) committed() int64 {
 	e.t.Helper()
 	offsets, err := e.adm.FetchOffsets(e.ctx(), e.group)
 	if errors.Is(err, kerr.GroupIDNotFound) {
 		return -1
 	}
 	require.NoError(e.t, err)
-	if o, ok := offsets.Lookup(e.in, partition); ok {
+	if o, ok := offsets.Lookup(e.in, 0); ok {
 		return o.At
 	}
 	return -1

@@ -34,9 +34,9 @@ func TestStreamWaitsForEveryTable(t *testing.T) {
 
 // A table that is not ready when a record comes: the join is built without the
 // table as a dependency, as if the table had been ready before.
-func notReady(e *env, kind string, g *gate, key func(record) (string, bool)) (*texts, *table) {
+func notReady(e *env, kind string, g *gate, key func(record) (string, bool)) *texts {
 	tb := e.table(g.opt())
-	return build(e.source(), newConfig(kind == "left", nil), lookup[string, string](tb), key, show), tb
+	return build(e.source(), newConfig(kind == "left", nil), lookup[string, string](tb), key, show)
 }
 
 func TestNotReadyIsNeverAMiss(t *testing.T) {
@@ -51,7 +51,7 @@ func TestNotReadyIsNeverAMiss(t *testing.T) {
 				e.puts("a", "", "b", "c")
 				g := newGate()
 				var asked atomic.Int64
-				s, _ := notReady(e, kind, g, func(r record) (string, bool) { asked.Add(1); return byValue(r) })
+				s := notReady(e, kind, g, func(r record) (string, bool) { asked.Add(1); return byValue(r) })
 				r := e.start(s, stream.OnBadRecord(stream.Skip))
 				r.until("the partition waits", func(s stream.Stats) bool { return s.Retries >= 2 })
 
@@ -60,11 +60,11 @@ func TestNotReadyIsNeverAMiss(t *testing.T) {
 				require.Zero(t, stats.Dropped[DropNoMatch])
 				require.Zero(t, stats.BadRecords)
 				require.Zero(t, stats.Outputs)
-				require.EqualValues(t, -1, e.committed(0))
+				require.EqualValues(t, -1, e.committed())
 				require.Empty(t, e.values())
 
 				g.open()
-				r.until("the input is done", func(stream.Stats) bool { return e.committed(0) == 4 })
+				r.until("the input is done", func(stream.Stats) bool { return e.committed() == 4 })
 				require.NoError(t, r.stop())
 				require.Equal(t, want, e.values())
 				require.EqualValues(t, 4, asked.Load(), "the key function is called once for each record, though the lookup was tried again")
@@ -77,11 +77,11 @@ func TestStopWhileATableIsNotReady(t *testing.T) {
 	each(t, func(t *testing.T, e *env) {
 		e.row(0, "a", "1")
 		e.puts("a", "b")
-		s, _ := notReady(e, "inner", newGate(), byValue)
+		s := notReady(e, "inner", newGate(), byValue)
 		r := e.start(s)
 		r.until("the partition waits", func(s stream.Stats) bool { return s.Retries >= 1 })
 		require.NoError(t, r.stop())
-		require.EqualValues(t, -1, e.committed(0))
+		require.EqualValues(t, -1, e.committed())
 
 		stats := e.mustRun(Inner(e.source(), e.table(), byValue, show))
 		require.Equal(t, []string{"a+1"}, e.values())
@@ -100,7 +100,7 @@ func TestTableThatFailsAtItsStartEndsTheStream(t *testing.T) {
 		require.ErrorAs(t, err, &uncompacted)
 		require.ErrorContains(t, err, "waiting for table "+e.rows)
 		require.Zero(t, stats.Records)
-		require.EqualValues(t, -1, e.committed(0))
+		require.EqualValues(t, -1, e.committed())
 	})
 }
 
@@ -137,11 +137,11 @@ func TestTableThatFailsInMidStreamEndsTheStream(t *testing.T) {
 					e.puts("a", "a")
 					tb := e.table()
 					r := e.start(join(e.source(), tb, byValue, show), stream.OnBadRecord(stream.Skip))
-					r.until("both are committed", func(stream.Stats) bool { return e.committed(0) == 2 })
+					r.until("both are committed", func(stream.Stats) bool { return e.committed() == 2 })
 					tc.fail(e, tb)
 					e.puts("a", "b")
 					tc.is(t, r.wait())
-					require.EqualValues(t, 2, e.committed(0), "nothing is committed past the failure")
+					require.EqualValues(t, 2, e.committed(), "nothing is committed past the failure")
 					require.Equal(t, []string{"a+1", "a+1"}, e.values())
 					require.Zero(t, r.Stats().BadRecords, "it is not about a record")
 					require.Empty(t, r.Stats().Dropped)
@@ -175,7 +175,7 @@ func TestOnlyWhoNeedsTheTableWaits(t *testing.T) {
 			e.produce(&kgo.Record{Topic: e.in, Partition: 1, Value: []byte("")})
 		}
 		g := newGate()
-		s, _ := notReady(e, "left", g, byValue)
+		s := notReady(e, "left", g, byValue)
 		r := e.start(s)
 		r.outputs(3)
 		require.Equal(t, "+null+null+null", strings.Join(e.values(), ""))

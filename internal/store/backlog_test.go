@@ -79,13 +79,13 @@ func TestFailureEndsAnApplyThatWaits(t *testing.T) {
 // it had been left with.
 func TestBacklogIsSeenAfterAnOpen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r, g, applied := behind(t)
+		r, _, applied := behind(t)
 		o := r.opts
 		require.NoError(t, r.Close())
-		<-applied
+		require.ErrorIs(t, <-applied, ErrClosed)
 		r, err := OpenRoot(o)
 		require.NoError(t, err)
-		g = current(t, r)
+		g := current(t, r)
 		go func() { applied <- tryPut(g, 2, "a", "2") }()
 		synctest.Wait()
 		require.Empty(t, applied)

@@ -11,7 +11,6 @@ import (
 type Batch struct {
 	b    *pebble.Batch
 	rows int
-	key  []byte
 	buf  []byte
 }
 

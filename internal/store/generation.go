@@ -93,7 +93,7 @@ func (g *Generation) writeIdentity(id Identity) error {
 	b := g.db.NewBatch()
 	defer func() { _ = b.Close() }()
 	// A batch without an index does not fail to take a record.
-	_ = b.Set(identityKey, appendIdentity(nil, &id), nil)
+	_ = b.Set(identityKey, encodeIdentity(&id), nil)
 	_ = b.Set(stateKey, appendState(nil, g.state.Load()), nil)
 	if err := g.db.Apply(b, pebble.NoSync); err != nil {
 		return err

@@ -43,7 +43,7 @@ func TestLookupFindsRowsThatAreGone(t *testing.T) {
 			partition, offset, ok, err := g.Lookup([]byte(p.key))
 			require.NoError(t, err)
 			require.True(t, ok, "%q", p.key)
-			require.Equal(t, p, place{p.key, partition, offset})
+			require.Equal(t, place{p.key, partition, offset}, p)
 		}
 		_, _, ok, err := g.Lookup([]byte("deleted"))
 		require.NoError(t, err)

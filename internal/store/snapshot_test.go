@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -198,7 +199,7 @@ func TestSnapshotsAreClosedBesideEverything(t *testing.T) {
 				for {
 					v, ok, err := s.Get([]byte("a"))
 					if err != nil {
-						if err != ErrClosed {
+						if !errors.Is(err, ErrClosed) {
 							t.Error(err)
 						}
 						return

@@ -116,8 +116,8 @@ func appendBool(dst []byte, b bool) []byte {
 	return append(dst, 0)
 }
 
-func appendIdentity(dst []byte, id *Identity) []byte {
-	dst = append(dst, identityVersion)
+func encodeIdentity(id *Identity) []byte {
+	dst := []byte{identityVersion}
 	dst = appendString(dst, id.ClusterID)
 	dst = appendString(dst, id.Topic)
 	dst = append(dst, id.TopicID[:]...)

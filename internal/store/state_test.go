@@ -39,7 +39,7 @@ func TestIdentityRoundTrip(t *testing.T) {
 		ClusterID: "c", Topic: "devices", TopicID: [16]byte{1, 2}, ReadUncommitted: true,
 		Transform: "v3", BadRecords: "skip", Headers: true,
 	}} {
-		b := appendIdentity(nil, &id)
+		b := encodeIdentity(&id)
 		got, err := parseIdentity(b)
 		require.NoError(t, err)
 		require.Equal(t, id, got)
@@ -111,7 +111,7 @@ func TestRecordsThatMakeNoSenseAreDamaged(t *testing.T) {
 		_, err := parseState(b)
 		require.ErrorIs(t, err, ErrCorrupt, name)
 	}
-	id := appendIdentity(nil, &Identity{Topic: "devices"})
+	id := encodeIdentity(&Identity{Topic: "devices"})
 	for name, b := range map[string][]byte{
 		"another version":   {9},
 		"huge string":       append([]byte{identityVersion}, binary.AppendUvarint(nil, math.MaxUint64)...),
@@ -141,15 +141,15 @@ func FuzzParseState(f *testing.F) {
 
 func FuzzParseIdentity(f *testing.F) {
 	f.Add([]byte{})
-	f.Add(appendIdentity(nil, &Identity{}))
-	f.Add(appendIdentity(nil, &Identity{ClusterID: "c", Topic: "t", TopicID: [16]byte{1}, ReadUncommitted: true, Transform: "v", BadRecords: "skip", Headers: true}))
+	f.Add(encodeIdentity(&Identity{}))
+	f.Add(encodeIdentity(&Identity{ClusterID: "c", Topic: "t", TopicID: [16]byte{1}, ReadUncommitted: true, Transform: "v", BadRecords: "skip", Headers: true}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		id, err := parseIdentity(b)
 		if err != nil {
 			require.ErrorIs(t, err, ErrCorrupt)
 			return
 		}
-		got, err := parseIdentity(appendIdentity(nil, &id))
+		got, err := parseIdentity(encodeIdentity(&id))
 		require.NoError(t, err)
 		require.Equal(t, id, got)
 	})
@@ -161,7 +161,7 @@ func FuzzIdentityRoundTrip(f *testing.F) {
 	f.Fuzz(func(t *testing.T, cluster, topic string, tid []byte, uncommitted bool, transform, bad string, headers bool) {
 		id := Identity{ClusterID: cluster, Topic: topic, ReadUncommitted: uncommitted, Transform: transform, BadRecords: bad, Headers: headers}
 		copy(id.TopicID[:], tid)
-		got, err := parseIdentity(appendIdentity(nil, &id))
+		got, err := parseIdentity(encodeIdentity(&id))
 		require.NoError(t, err)
 		require.Equal(t, id, got)
 	})
