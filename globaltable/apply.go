@@ -45,6 +45,13 @@ func (f *follower) deliver(_ context.Context, b *feed.Batch) error {
 	if b.From != at.Next {
 		return fmt.Errorf("%w: partition %d is at offset %d and was given a batch from %d", errInternal, b.Partition, at.Next, b.From)
 	}
+	if later != nil {
+		// Its epoch is that of a record behind the cut.
+		b.Epoch = at.Epoch
+		if n := len(b.Records); n > 0 {
+			b.Epoch = b.Records[n-1].LeaderEpoch
+		}
+	}
 	f.collect(b, shaped)
 	if b.Next != at.Next || b.LogStart > at.LogStart {
 		at.Next, at.Epoch, at.LogStart = b.Next, b.Epoch, max(at.LogStart, b.LogStart)
