@@ -110,7 +110,7 @@ func (e *engine) rebuild(ctx context.Context, client *feed.Client, want store.Id
 	}
 	if err != nil {
 		if err := e.root.DropBuilding(); err != nil {
-			return plan{}, err
+			return plan{}, &rebuildError{err}
 		}
 	}
 	gen, err := e.root.Create(want)

@@ -40,6 +40,8 @@ type engine struct {
 	// to be cut off from the log; only supervise's goroutine uses it.
 	diverged uint64
 	tally    tally
+	// discards are generations that were replaced and still have readers.
+	discards sync.WaitGroup
 
 	mu     sync.Mutex // guards what follows
 	began  bool
@@ -120,6 +122,7 @@ func (e *engine) close() error {
 	e.view.Store(&view{err: ErrClosed})
 	e.setStatus(Closed, "", nil)
 	e.changed.wake()
+	e.discards.Wait()
 	if err := e.root.Close(); err != nil {
 		return fmt.Errorf("globaltable: table %s: close: %w", e.topic, err)
 	}

@@ -3,7 +3,6 @@ package globaltable
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -111,10 +110,15 @@ func (f *follower) conduct(ctx context.Context) error {
 	if err := f.verifyIfPending(ctx); err != nil {
 		return err
 	}
-	if f.plan.beside {
+	switch {
+	case f.plan.beside:
 		if err := f.promote(ctx); err != nil {
 			return err
 		}
+	case f.plan.decision == Rebuilt:
+		// The one whose place it takes could not be opened.
+		f.e.tally.swapped()
+		f.e.hooks.rebuild(RebuildSwapped, f.plan.reason, nil)
 	}
 	if f.e.served() != f.gen {
 		f.e.serve(f.gen)
@@ -158,17 +162,24 @@ func (f *follower) promote(ctx context.Context) error {
 	if before == nil {
 		return nil
 	}
-	// Its readers finish first; the next ones go to the new generation.
-	if err := f.e.root.Discard(before); err != nil {
-		return fmt.Errorf("discard the old generation: %w", err)
-	}
+	// Its readers finish first, and take their time; the next ones go to the new
+	// generation.
+	f.e.discards.Go(func() {
+		if err := f.e.root.Discard(before); err != nil {
+			f.e.log.Warn("the old generation was not discarded", "err", err)
+		}
+	})
 	return nil
 }
 
 // notBehind waits until the new generation is at least where the old one is, if
-// both are of one topic.
+// both are of one log.
 func (f *follower) notBehind(ctx context.Context, old *store.Generation) error {
-	if old == nil || old.Identity().TopicID != f.gen.Identity().TopicID || f.plan.reason == LogTruncated {
+	if old == nil || old.Identity().TopicID != f.gen.Identity().TopicID {
+		return nil
+	}
+	switch f.plan.reason {
+	case LogTruncated, ClusterChanged:
 		return nil
 	}
 	for {

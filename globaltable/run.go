@@ -179,8 +179,12 @@ func (e *engine) announce(pl plan) {
 // sessionOfRebuild ends a session whose generation was built beside another. If
 // it cannot be written, or is damaged, it is dropped and tried again later.
 func (e *engine) sessionOfRebuild(ctx context.Context, f *follower, pl plan, err error) error {
-	if f.swapped() || ctx.Err() != nil || pl.gen.Err() == nil {
+	if f.swapped() || ctx.Err() != nil {
 		return err
+	}
+	if pl.gen.Err() == nil {
+		// It is sound, and may only have been refused its place.
+		return &rebuildError{err}
 	}
 	e.hooks.rebuild(RebuildDropped, pl.reason, err)
 	e.tally.dropped()

@@ -11,9 +11,9 @@ import (
 // A Snapshot is all rows of a table at one position. It does not change while
 // the table does. Close it: it keeps the store from freeing space.
 //
-// It ends when the table is closed, or rebuilt for another topic id: reads return
-// [ErrClosed] then. It may be used by several goroutines, but not while it is
-// being closed.
+// It ends when the table is closed, or when a rebuild puts other rows in the
+// place of its own: reads return [ErrClosed] then. It may be used by several
+// goroutines, but not while it is being closed.
 type Snapshot[K, V any] struct {
 	t    *Table[K, V]
 	s    *store.Snapshot
