@@ -5,18 +5,23 @@ import (
 	"errors"
 )
 
-// shutdown finishes what has begun, commits, leaves the group and closes the
-// client. The poll loop has ended.
-func (w *Worker) shutdown() error {
-	ctx, cancel := context.WithTimeout(w.base, w.cfg.shutdown)
-	defer cancel()
+// stopBeginning has no partition begin anything more, and takes no more
+// partitions.
+func (w *Worker) stopBeginning() {
 	w.mu.Lock()
 	w.stopping = true
 	w.mu.Unlock()
-	parts := w.allParts()
-	for _, p := range parts {
+	for _, p := range w.allParts() {
 		p.halt()
 	}
+}
+
+// shutdown finishes what has begun, commits, leaves the group and closes the
+// client. The poll loop has ended, and nothing begins any more.
+func (w *Worker) shutdown() error {
+	ctx, cancel := context.WithTimeout(w.base, w.cfg.shutdown)
+	defer cancel()
+	parts := w.allParts()
 	var errs []error
 	for _, p := range parts {
 		if err := p.drain(ctx, true); err != nil {

@@ -166,6 +166,7 @@ func (w *Worker) run(ctx context.Context) error {
 		background.Go(func() { w.watchEnd(ctx, end) })
 	}
 	w.consume(ctx)
+	w.stopBeginning()
 	w.setState(StateStopping)
 	background.Wait()
 	stopErr := w.shutdown()
