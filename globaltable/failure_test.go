@@ -102,7 +102,7 @@ func TestStopAfterARebuildFailed(t *testing.T) {
 	e.put("old=1")
 	h := &recorder{}
 	met, goOn := make(chan struct{}), make(chan struct{})
-	meet := sync.OnceFunc(func() { close(met) })
+	meet, release := sync.OnceFunc(func() { close(met) }), sync.OnceFunc(func() { close(goOn) })
 	r := e.ready(disk.on(vfs.NewMem()), Hooks(h), Transform("v1", func(en Entry[string, string]) (string, bool, error) {
 		if en.Key == "new" {
 			meet()
@@ -110,11 +110,12 @@ func TestStopAfterARebuildFailed(t *testing.T) {
 		}
 		return en.Value, true, nil
 	}))
+	t.Cleanup(release)
 	e.recreate(1)
 	e.put("new=1")
 	<-met // the new generation is there, and empty
 	disk.full.Store(true)
-	close(goOn)
+	release()
 	r.until("the rebuild is dropped", func() bool { return r.Stats().RebuildsDropped > 0 })
 	r.cancel()
 	require.NoError(t, r.runErr())

@@ -3,6 +3,7 @@ package globaltable
 import (
 	"context"
 	"fmt"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -81,4 +82,33 @@ func TestRecreatedTopicFailsItsWaiters(t *testing.T) {
 		wrong := &PositionError{}
 		require.ErrorAs(t, <-waiting, &wrong)
 	})
+}
+
+// While the rows are still those of the topic that is gone, however far they
+// were, they do not stand for a position of the new one.
+func TestWaitForIsNotMetByTheRowsOfTheEarlierTopic(t *testing.T) {
+	e := newEnv(t, kafkatest.Fake(t), 1)
+	e.put("old1=1", "old2=2")
+	met, goOn := make(chan struct{}), make(chan struct{})
+	meet, release := sync.OnceFunc(func() { close(met) }), sync.OnceFunc(func() { close(goOn) })
+	r := e.ready(Transform("v1", func(en Entry[string, string]) (string, bool, error) {
+		if en.Key == "new" {
+			meet()
+			<-goOn
+		}
+		return en.Value, true, nil
+	}))
+	t.Cleanup(release)
+	e.recreate(1)
+	rs := e.put("new=1")
+	<-met
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, ok, err := r.Get("old1")
+	require.NoError(t, err)
+	require.True(t, ok, "the old rows answer")
+	require.ErrorIs(t, r.WaitFor(over, After(rs[0])), context.Canceled)
+	release()
+	r.sees(rs)
+	e.holds(r)
 }
