@@ -20,36 +20,58 @@ import (
 // it brings the generation to, so that what is there after a crash is a prefix
 // of what was submitted, with the positions of that prefix.
 //
-// Between NewBulk and Close nothing else may be applied. Compactions are held
-// back meanwhile. All methods are for one goroutine at a time.
+// Between NewBulk and Close nothing else may be applied; Flush and SetIdentity
+// do no harm. Compactions are held back meanwhile. Closing the generation ends
+// the load: what was not taken in by then is not, and ErrClosed is returned.
+// Close has to be called all the same.
+//
+// All methods are for one goroutine at a time.
 type Bulk struct {
 	g    *Generation
 	o    BulkOptions
 	cur  *chunk
 	free chan *chunk
 	work chan *chunk
-	seq  uint64
+	seq  uint64 // chunks submitted so far
 	wg   sync.WaitGroup
 
+	closing chan struct{} // closed by Close
+	closed  bool
+
+	runs int // sorted tables that overlap; for the worker whose turn it is
+
 	mu      sync.Mutex
-	turn    uint64 // the next chunk to be taken in
-	err     error  // what ended it
-	changed *sync.Cond
+	turn    uint64     // chunks taken in or given up: the next one's place
+	err     error      // what ended it; all chunks behind are given up
+	changed *sync.Cond // turn has changed
 }
 
 // BulkOptions say what a bulk load may use.
 type BulkOptions struct {
-	// ChunkBytes is the size of a chunk; default 8 MiB.
+	// ChunkBytes is the size of a chunk; default 8 MiB. A chunk takes more
+	// where its last rows are large.
 	ChunkBytes int
 	// Chunks is how many there are, the one that is being filled included;
 	// default one more than Workers.
 	Chunks int
 	// Workers sort and write; default 2.
 	Workers int
-	// Applied is called after each chunk, in order, by one goroutine at a
-	// time, with what it held.
+	// Applied is called after each chunk that was taken in, in order, by one
+	// goroutine at a time, with what it held. No lock of the store is held.
+	// It must not call methods of the Bulk.
 	Applied func(BulkApplied)
+
+	// compactFrom is how many sorted tables that overlap may come together
+	// while compactions are held back, and waitFrom how many there may be
+	// before the load waits for compactions.
+	compactFrom, waitFrom int
 }
+
+// Every table that overlaps is one more to be opened and asked by a scan.
+const (
+	bulkCompactFrom = 160
+	bulkWaitFrom    = 2 * bulkCompactFrom
+)
 
 // BulkApplied describes a chunk that was taken into the generation.
 type BulkApplied struct {
@@ -59,35 +81,49 @@ type BulkApplied struct {
 	Took        time.Duration
 }
 
-// maxRuns is how many sorted tables that overlap may come together while
-// compactions are held back.
-const maxRuns = 160
-
 // bulkPrefix begins the names of tables that are not part of the store yet.
 const bulkPrefix = "bulk-"
 
-// NewBulk begins a bulk load. What was applied before is made durable first.
-func (g *Generation) NewBulk(o BulkOptions) (*Bulk, error) {
-	if o.ChunkBytes == 0 {
+// keepFactor is how many times its size a chunk's memory may have grown to and
+// be kept.
+const keepFactor = 4
+
+var errLoading = errors.New("store: a bulk load is going on already")
+
+func (o *BulkOptions) setDefaults() {
+	if o.ChunkBytes <= 0 {
 		o.ChunkBytes = 8 << 20
 	}
-	o.ChunkBytes = min(o.ChunkBytes, maxChunk)
-	if o.Workers == 0 {
+	if o.Workers <= 0 {
 		o.Workers = 2
 	}
-	if o.Chunks == 0 {
+	if o.Chunks <= 0 {
 		o.Chunks = o.Workers + 1
 	}
 	if o.Applied == nil {
 		o.Applied = func(BulkApplied) {}
 	}
-	// A table that overlaps what is in memory waits for its flush: that would
-	// let the durable order depend on Pebble's queue.
+	if o.compactFrom == 0 {
+		o.compactFrom, o.waitFrom = bulkCompactFrom, bulkWaitFrom
+	}
+}
+
+// NewBulk begins a bulk load. What was applied before is made durable first;
+// errors are those of Flush. A generation has one bulk load at a time.
+func (g *Generation) NewBulk(o BulkOptions) (*Bulk, error) {
+	o.setDefaults()
+	if !g.loading.CompareAndSwap(false, true) {
+		return nil, errLoading
+	}
 	if err := g.Flush(); err != nil {
+		g.loading.Store(false)
 		return nil, err
 	}
 	g.scheduler.hold()
-	b := &Bulk{g: g, o: o, free: make(chan *chunk, o.Chunks), work: make(chan *chunk, o.Chunks)}
+	b := &Bulk{
+		g: g, o: o,
+		free: make(chan *chunk, o.Chunks), work: make(chan *chunk, o.Chunks), closing: make(chan struct{}),
+	}
 	b.changed = sync.NewCond(&b.mu)
 	for range o.Chunks {
 		b.free <- &chunk{}
@@ -99,7 +135,7 @@ func (g *Generation) NewBulk(o BulkOptions) (*Bulk, error) {
 	return b, nil
 }
 
-// Put sets a key's row.
+// Put sets a key's row. It copies what it is given.
 func (b *Bulk) Put(key []byte, r *Row) { b.cur.put(key, r) }
 
 // Delete deletes a key's row.
@@ -113,20 +149,24 @@ func (b *Bulk) Full() bool { return b.cur.bytes() >= b.o.ChunkBytes }
 
 // Submit hands over what was collected, with the state that it leads to. It
 // waits until there is room to collect more. Its error is one of a chunk
-// submitted before: nothing is taken in any more then. s must not be changed
-// afterwards.
+// submitted before, see Wait: nothing is taken in any more then. s must not be
+// changed afterwards.
 func (b *Bulk) Submit(s *State) error {
+	if b.closed {
+		return ErrClosed
+	}
 	b.cur.state, b.cur.seq = s, b.seq
 	b.seq++
-	b.work <- b.cur
+	b.work <- b.cur // there is room for all chunks
 	b.cur = <-b.free
-	b.cur.reset()
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.err
+	b.cur.reset(keepFactor * b.o.ChunkBytes)
+	return b.failed()
 }
 
-// Wait waits until all that was submitted is in the generation, durably.
+// Wait waits until all that was submitted is in the generation, durably, or
+// until a chunk could not be taken in. It returns Err once the generation has
+// failed, ErrClosed once it is closed, or an error of reading a table back; an
+// error is final.
 func (b *Bulk) Wait() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -137,43 +177,80 @@ func (b *Bulk) Wait() error {
 }
 
 // Close ends the load. What was submitted is still taken in; what was collected
-// since is dropped.
+// since is dropped. Errors are those of Wait. It may be called more than once.
 func (b *Bulk) Close() error {
+	if b.closed {
+		return b.failed()
+	}
+	b.closed = true
+	close(b.closing)
 	close(b.work)
 	b.wg.Wait()
-	b.g.scheduler.overdue.Store(false)
+	b.cur, b.free = &chunk{}, nil
+	if b.g.use.enter() {
+		b.g.backlog.pardon(sublevels(b.g.db))
+		// Where an open file cannot be deleted, some may be left. Those that
+		// still cannot be are deleted at the next open.
+		_ = removeLeftOvers(b.g.options.FS, b.g.dir)
+		b.g.use.leave()
+	}
 	b.g.scheduler.release()
-	b.g.backlog.touch()
+	b.g.loading.Store(false)
+	return b.failed()
+}
+
+func (b *Bulk) failed() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	return b.err
 }
 
 func (b *Bulk) worker() {
+	var scratch []ref
 	for c := range b.work {
 		began := time.Now()
-		rows, bytes := len(c.refs), c.bytes()
-		c.sort()
-		name, err := b.write(c)
-		b.mu.Lock()
-		for b.turn != c.seq {
-			b.changed.Wait()
+		done := BulkApplied{State: c.state, Rows: len(c.refs), Bytes: c.bytes()}
+		name, err := "", errors.Join(c.err, b.failed())
+		if err == nil {
+			scratch = c.sort(scratch)
+			name, err = b.write(c)
 		}
-		if b.err == nil && err == nil {
+		if earlier := b.await(c.seq); earlier != nil {
+			err = earlier
+		}
+		if err == nil {
 			err = b.ingest(name, c.state)
 		}
-		failed := b.err != nil || err != nil
-		if b.err == nil {
-			b.err = err
+		if err == nil {
+			done.Took = time.Since(began)
+			b.o.Applied(done)
+		} else if name != "" {
+			b.remove(name)
 		}
-		b.mu.Unlock()
-		if !failed {
-			b.o.Applied(BulkApplied{State: c.state, Rows: rows, Bytes: bytes, Took: time.Since(began)})
-		}
-		b.mu.Lock()
-		b.turn++
-		b.changed.Broadcast()
-		b.mu.Unlock()
+		b.pass(err)
 		b.free <- c
 	}
+}
+
+// await waits until it is a chunk's turn. It returns what ended the load.
+func (b *Bulk) await(seq uint64) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for b.turn != seq {
+		b.changed.Wait()
+	}
+	return b.err
+}
+
+// pass gives the turn to the next chunk.
+func (b *Bulk) pass(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.err == nil {
+		b.err = err
+	}
+	b.turn++
+	b.changed.Broadcast()
 }
 
 // write writes a chunk as a sorted table and returns the file's name.
@@ -184,32 +261,41 @@ func (b *Bulk) write(c *chunk) (name string, err error) {
 	}
 	defer g.use.leave()
 	fs := g.options.FS
-	name = fs.PathJoin(g.dir, fmt.Sprintf("%s%06d", bulkPrefix, c.seq))
+	// Should an earlier one of that name be there still, it may be linked.
+	name = fs.PathJoin(g.dir, fmt.Sprintf("%s%06d", bulkPrefix, g.tables.Add(1)))
 	f, err := fs.Create(name, vfs.WriteCategoryUnspecified)
 	if err != nil {
-		return "", &WriteError{Op: "create", Path: name, Err: err}
+		return "", fmt.Errorf("store: cannot write %s: %w", name, err)
 	}
-	w := sstable.NewWriter(objstorageprovider.NewFileWritable(f), g.options.MakeWriterOptions(0, g.db.TableFormat()))
-	err = w.Set(stateKey, appendState(nil, c.state))
-	for i := range c.refs {
-		if err != nil {
-			break
-		}
-		r := &c.refs[i]
-		if row, ok := c.row(r); ok {
-			err = w.Set(c.key(r), row)
-		} else {
-			err = w.Delete(c.key(r))
-		}
-	}
-	err = errors.Join(err, w.Close())
+	w := sstable.NewRawWriter(objstorageprovider.NewFileWritable(f), g.options.MakeWriterOptions(0, g.db.TableFormat()))
+	err = errors.Join(writeTable(w, c), w.Close())
 	if f := g.fail.get(); f != nil {
 		err = f
 	}
 	if err != nil {
-		return "", fmt.Errorf("store: cannot write %s: %w", name, err)
+		return name, fmt.Errorf("store: cannot write %s: %w", name, err)
 	}
 	return name, nil
+}
+
+// writeTable writes a sorted chunk and its state, which has the lowest key.
+func writeTable(w sstable.RawWriter, c *chunk) error {
+	set := func(key, value []byte, kind pebble.InternalKeyKind) error {
+		return w.Add(pebble.MakeInternalKey(key, 0, kind), value, false)
+	}
+	err := set(stateKey, appendState(nil, c.state), pebble.InternalKeyKindSet)
+	for i := range c.refs {
+		if err != nil {
+			return err
+		}
+		r := &c.refs[i]
+		if row, ok := c.row(r); ok {
+			err = set(c.key(r), row, pebble.InternalKeyKindSet)
+		} else {
+			err = set(c.key(r), nil, pebble.InternalKeyKindDelete)
+		}
+	}
+	return err
 }
 
 // ingest takes a table into the generation.
@@ -219,35 +305,89 @@ func (b *Bulk) ingest(name string, s *State) error {
 		return ErrClosed
 	}
 	defer g.use.leave()
-	err := g.db.Ingest(context.Background(), []string{name})
+	if err := b.room(); err != nil {
+		return ingestError(name, err)
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	// Every table overlaps with what is in memory. It would wait there for the
+	// flush, visible but not durable.
+	done, err := g.beginFlush()
+	if err == nil {
+		err = g.awaitFlush(done)
+	}
+	if err != nil {
+		g.dirty = true
+		return ingestError(name, err)
+	}
+	err = g.db.Ingest(context.Background(), []string{name})
+	if err == nil {
+		g.state.Store(s) // readers see it, also if a write has failed
+	}
 	if f := g.fail.get(); f != nil {
 		err = f
 	}
 	if err != nil {
-		return fmt.Errorf("store: cannot take in %s: %w", name, err)
+		return ingestError(name, err)
 	}
-	g.state.Store(s)
-	if late := runs(g.db) > maxRuns; g.scheduler.overdue.Swap(late) != late {
-		g.scheduler.UpdateGetAllowedWithoutPermission()
+	b.count()
+	return nil
+}
+
+func ingestError(name string, err error) error {
+	return fmt.Errorf("store: cannot take in %s: %w", name, err)
+}
+
+// count counts the tables that overlap, and lets compactions run where they are
+// too many.
+func (b *Bulk) count() {
+	b.runs = sublevels(b.g.db)
+	b.g.scheduler.setOverdue(b.runs > b.o.compactFrom)
+}
+
+// room waits for compactions while far too many tables overlap. The few chunks
+// that are left at the end do not wait.
+func (b *Bulk) room() error {
+	for b.runs > b.o.waitFrom {
+		select {
+		case <-b.g.backlog.moved:
+		case <-b.g.fail.ch:
+			return b.g.fail.get()
+		case <-b.g.stop:
+			return ErrClosed
+		case <-b.closing:
+			return nil
+		}
+		b.count()
 	}
 	return nil
 }
 
-// removeLeftOvers deletes tables that a crash kept from being taken in.
+// remove deletes a table that is not taken in. Should it stay, it takes space
+// until the next open.
+func (b *Bulk) remove(name string) {
+	// In a directory that was closed the name may be another one's by now.
+	if b.g.use.enter() {
+		_ = b.g.options.FS.Remove(name)
+		b.g.use.leave()
+	}
+}
+
+// removeLeftOvers deletes tables that were not taken in, or are known by another
+// name since.
 func removeLeftOvers(fs vfs.FS, dir string) error {
 	names, err := fs.List(dir)
 	if err != nil {
 		return err
 	}
+	var errs []error
 	for _, name := range names {
 		if strings.HasPrefix(name, bulkPrefix) {
-			if err := fs.Remove(fs.PathJoin(dir, name)); err != nil {
-				return err
-			}
+			errs = append(errs, fs.Remove(fs.PathJoin(dir, name)))
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
-// runs returns how many sorted tables overlap.
-func runs(db *pebble.DB) int { return int(db.Metrics().Levels[0].Sublevels) }
+// sublevels returns how many sorted tables of level 0 overlap.
+func sublevels(db *pebble.DB) int { return int(db.Metrics().Levels[0].Sublevels) }

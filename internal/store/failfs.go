@@ -1,7 +1,9 @@
 package store
 
 import (
+	"errors"
 	"io"
+	iofs "io/fs"
 	"os"
 	"sync"
 
@@ -125,12 +127,17 @@ func (fs *failFS) Lock(name string) (io.Closer, error) {
 }
 
 // Link returns its error: some file systems have no links, and Pebble copies
-// the file then.
+// the file then. It does not where the error is a missing permission, which is
+// what Linux answers on such a file system.
 func (fs *failFS) Link(oldname, newname string) error {
 	if fs.failed() {
 		return nil
 	}
-	return fs.FS.Link(oldname, newname)
+	err := fs.FS.Link(oldname, newname)
+	if errors.Is(err, iofs.ErrPermission) {
+		return errors.New(err.Error())
+	}
+	return err
 }
 
 func (fs *failFS) Rename(oldname, newname string) error {

@@ -316,6 +316,15 @@ func (q *quotaFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error)
 	return &quotaFile{File: f, q: q, name: name}, nil
 }
 
+// Link lets the new name pay for the file: the old one is removed next.
+func (q *quotaFS) Link(oldname, newname string) error {
+	q.mu.Lock()
+	q.used[newname] += q.used[oldname]
+	delete(q.used, oldname)
+	q.mu.Unlock()
+	return q.MemFS.Link(oldname, newname)
+}
+
 func (q *quotaFS) Remove(name string) error {
 	q.free(name)
 	return q.MemFS.Remove(name)

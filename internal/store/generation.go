@@ -36,7 +36,10 @@ type Generation struct {
 	backlog   *backlog
 	scheduler *scheduler      // decides when compactions run
 	options   *pebble.Options // those of db
-	stop      chan struct{}   // closed when a waiting Apply has to give up
+	stop      chan struct{}   // closed when whoever waits for room has to give up
+
+	loading atomic.Bool   // there is a bulk load
+	tables  atomic.Uint64 // names given to the tables of bulk loads
 
 	mu       sync.Mutex      // guards the order of writes, dirty and flushing
 	dirty    bool            // something was applied since the last flush began
@@ -67,7 +70,7 @@ func createGeneration(r *Root, n uint64, id Identity) (*Generation, error) {
 	}
 	o.ErrorIfExists = true
 	g.options = o
-	g.db, err = pebble.Open(g.dir, o)
+	err = g.openDB()
 	if err == nil {
 		g.state.Store(&State{})
 		err = g.writeIdentity(id)
@@ -111,10 +114,9 @@ func openGeneration(r *Root, n uint64) (*Generation, error) {
 	o.ErrorIfNotExists = true
 	g.options = o
 	if err := removeLeftOvers(o.FS, g.dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("store: cannot open %s: %w", g.dir, err)
+		r.opts.Logger.Warn("store: cannot remove tables of a bulk load", "dir", g.dir, "err", err)
 	}
-	g.db, err = pebble.Open(g.dir, o)
-	if err != nil {
+	if err = g.openDB(); err != nil {
 		err = openError(err)
 	} else {
 		// An earlier run may have left it as far behind as it could be.
@@ -131,6 +133,15 @@ func openGeneration(r *Root, n uint64) (*Generation, error) {
 		return nil, fmt.Errorf("store: cannot open %s: %w", g.dir, err)
 	}
 	return g, nil
+}
+
+func (g *Generation) openDB() (err error) {
+	g.db, err = pebble.Open(g.dir, g.options)
+	if err != nil {
+		// Pebble may have registered with it, and does not tell it.
+		g.scheduler.Unregister()
+	}
+	return err
 }
 
 // openError tells files that are damaged from files that cannot be had at the
@@ -220,15 +231,13 @@ func (g *Generation) Flush() error {
 		return ErrClosed
 	}
 	defer g.use.leave()
+	g.mu.Lock()
 	done, err := g.beginFlush()
-	if err != nil || done == nil {
+	g.mu.Unlock()
+	if err != nil {
 		return err
 	}
-	select {
-	case <-done:
-	case <-g.fail.ch:
-	}
-	if err := g.fail.get(); err != nil {
+	if err := g.awaitFlush(done); err != nil {
 		g.mu.Lock()
 		g.dirty = true
 		g.mu.Unlock()
@@ -239,10 +248,9 @@ func (g *Generation) Flush() error {
 
 // beginFlush returns a channel that is closed when all that was applied is
 // durable; nil if it is so already. What another caller's flush is writing at
-// the moment counts too: flushes end in the order in which they began.
+// the moment counts too: flushes end in the order in which they began. The lock
+// is held.
 func (g *Generation) beginFlush() (<-chan struct{}, error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
 	if err := g.fail.get(); err != nil {
 		return nil, err
 	}
@@ -254,6 +262,18 @@ func (g *Generation) beginFlush() (<-chan struct{}, error) {
 		g.flushing, g.dirty = done, false
 	}
 	return g.flushing, nil
+}
+
+// awaitFlush waits for a flush that was begun, or for the generation to fail.
+func (g *Generation) awaitFlush(done <-chan struct{}) error {
+	if done == nil {
+		return nil
+	}
+	select {
+	case <-done:
+	case <-g.fail.ch:
+	}
+	return g.fail.get()
 }
 
 // Dirty reports whether something was applied that no flush has taken up yet,
@@ -273,7 +293,8 @@ func (g *Generation) DiskBytes() uint64 {
 	return g.db.Metrics().DiskSpaceUsage()
 }
 
-// close waits for the uses under way and closes the database, without a flush.
+// close waits for the uses under way and closes the database, without a flush. A
+// bulk load does not go on after the step it is at.
 func (g *Generation) close(remove bool) error {
 	g.once.Do(func() {
 		close(g.stop)

@@ -169,7 +169,7 @@ func TestDefaults(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, int64(64<<20), p.CacheSize)
 	require.Equal(t, uint64(16<<20), p.MemTableSize)
-	require.Equal(t, int32(40), bl.limit)
+	require.Equal(t, 40, bl.limit)
 	require.True(t, p.DisableWAL)
 	for _, l := range p.Levels {
 		require.NotNil(t, l.FilterPolicy)

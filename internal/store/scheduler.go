@@ -11,33 +11,42 @@ import (
 // A scheduler lets compactions run, as many at a time as Pebble allows, except
 // while it is held: a bulk load is faster when what it writes is merged once, at
 // its end. It does not hold them back when too many runs have come together.
+//
+// Pebble calls TrySchedule with its own locks held, so mu is the inner lock: no
+// method of db that takes locks is called with it held.
 type scheduler struct {
 	held atomic.Bool
 	// overdue says that compactions have to run in spite of that.
 	overdue atomic.Bool
 
-	mu       sync.Mutex
-	db       pebble.DBForCompaction // set once, before everything else
-	running  int
-	granting bool
-	closed   bool
-	settled  *sync.Cond // granting has ended
-	poke     chan struct{}
-	stop     chan struct{}
+	db   pebble.DBForCompaction // set once, before everything else
+	poke chan struct{}          // gets a token when something may be granted
+	stop chan struct{}
+	loop sync.WaitGroup
+
+	mu      sync.Mutex
+	running int // grants given, or about to be
+	closed  bool
 }
 
 func newScheduler() *scheduler {
-	s := &scheduler{poke: make(chan struct{}, 1), stop: make(chan struct{})}
-	s.settled = sync.NewCond(&s.mu)
-	return s
+	return &scheduler{poke: make(chan struct{}, 1), stop: make(chan struct{})}
 }
 
-// hold keeps compactions from beginning, until release.
+// hold keeps compactions from beginning, until release. Those that run go on.
 func (s *scheduler) hold() { s.held.Store(true) }
 
 func (s *scheduler) release() {
+	s.overdue.Store(false)
 	s.held.Store(false)
 	s.UpdateGetAllowedWithoutPermission()
+}
+
+// setOverdue says whether compactions have to run although they are held.
+func (s *scheduler) setOverdue(overdue bool) {
+	if s.overdue.Swap(overdue) != overdue {
+		s.UpdateGetAllowedWithoutPermission()
+	}
 }
 
 // open reports whether a compaction may begin.
@@ -50,32 +59,28 @@ const grantInterval = 100 * time.Millisecond
 // Register implements pebble.CompactionScheduler.
 func (s *scheduler) Register(_ int, db pebble.DBForCompaction) {
 	s.db = db
-	go s.grantLoop()
+	s.loop.Go(s.grantLoop)
 }
 
-// Unregister implements pebble.CompactionScheduler.
+// Unregister implements pebble.CompactionScheduler. Nothing is granted any more
+// when it returns. It may be called more than once: Pebble does not call it if
+// it fails to open.
 func (s *scheduler) Unregister() {
-	close(s.stop)
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	first := !s.closed
 	s.closed = true
-	for s.granting {
-		s.settled.Wait()
+	s.mu.Unlock()
+	if first {
+		close(s.stop)
 	}
+	s.loop.Wait()
 }
 
 // TrySchedule implements pebble.CompactionScheduler.
 func (s *scheduler) TrySchedule() (bool, pebble.CompactionGrantHandle) {
-	if !s.open() {
+	if !s.take() {
 		return false, nil
 	}
-	allowed := s.db.GetAllowedWithoutPermission()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed || s.running >= allowed {
-		return false, nil
-	}
-	s.running++
 	return true, grantHandle{s}
 }
 
@@ -101,33 +106,37 @@ func (s *scheduler) grantLoop() {
 	}
 }
 
-// grant starts the compactions that wait. No lock is held while Pebble is
-// called, which takes locks of its own.
+// grant starts the compactions that wait.
 func (s *scheduler) grant() {
-	if !s.open() {
-		return
-	}
-	allowed := s.db.GetAllowedWithoutPermission()
-	s.mu.Lock()
-	if s.closed || s.granting || s.running >= allowed {
-		s.mu.Unlock()
-		return
-	}
-	s.granting = true
-	for s.running < allowed && !s.closed {
-		s.running++
-		s.mu.Unlock()
+	for s.take() {
 		waiting, _ := s.db.GetWaitingCompaction()
-		started := waiting && s.db.Schedule(grantHandle{s})
-		s.mu.Lock()
-		if !started {
-			s.running--
-			break
+		if !waiting || !s.db.Schedule(grantHandle{s}) {
+			s.give()
+			return
 		}
 	}
-	s.granting = false
-	s.settled.Broadcast()
-	s.mu.Unlock()
+}
+
+// take reserves a place for a compaction, if there is one.
+func (s *scheduler) take() bool {
+	if !s.open() {
+		return false
+	}
+	allowed := s.db.GetAllowedWithoutPermission() // it takes no lock
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || s.running >= allowed {
+		return false
+	}
+	s.running++
+	return true
+}
+
+// give gives a place back.
+func (s *scheduler) give() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.running--
 }
 
 // grantHandle is what a compaction reports to.
@@ -142,10 +151,9 @@ func (grantHandle) MeasureCPU(pebble.CompactionGoroutineKind) {}
 // CumulativeStats implements pebble.CompactionGrantHandle.
 func (grantHandle) CumulativeStats(pebble.CompactionGrantHandleStats) {}
 
-// Done implements pebble.CompactionGrantHandle.
+// Done implements pebble.CompactionGrantHandle. The next grant is left to the
+// loop, which holds no lock.
 func (h grantHandle) Done() {
-	h.s.mu.Lock()
-	h.s.running--
-	h.s.mu.Unlock()
+	h.s.give()
 	h.s.UpdateGetAllowedWithoutPermission()
 }
