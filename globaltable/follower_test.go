@@ -176,6 +176,8 @@ func TestTombstonesExpireWhileRunning(t *testing.T) {
 				require.Equal(t, Ready, r.Status().State)
 
 				fetches.shut()
+				// The broker may hold a fetch that came before.
+				r.until("no fetch is under way", func() bool { return r.Status().State == Stale })
 				e.put(string(hot.Key))
 				time.Sleep(c.away) // virtual
 				e.filler()
