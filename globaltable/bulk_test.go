@@ -18,6 +18,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/globaltable/enrich/internal/kafkatest"
+	"github.com/globaltable/enrich/internal/store"
 )
 
 // loading reports whether a bulk load goes on.
@@ -353,4 +354,52 @@ func TestVerificationBesideABulkCatchUp(t *testing.T) {
 		require.NotZero(t, r.Stats().BulkLoads)
 		require.EqualValues(t, 1, r.Stats().Verified)
 	})
+}
+
+// Before a record that has to wait all is handed over at once, and what a stop
+// finds collected is applied: nothing is read twice for it.
+func TestWhatABulkLoadHasCollectedIsKept(t *testing.T) {
+	f := alone(t, 1, bulkOf(5, 1<<20), Transform("v1", func(en Entry[string, string]) (string, bool, error) {
+		if en.Value == "wait" {
+			return "", false, errAway
+		}
+		return en.Value, true, nil
+	}))
+	f.given(t, batchOf(0, 0, 10_000, "a=1", "b=2"))
+	require.NotNil(t, f.bulk)
+	require.Zero(t, f.gen.State().Get(0).Next, "a chunk is filled first")
+	require.ErrorIs(t, f.deliver(t.Context(), batchOf(0, 2, 10_000, "c=3", "d=wait")), errAway)
+	require.NotNil(t, f.bulk)
+	require.NoError(t, f.bulk.Wait())
+	require.Equal(t, map[string]string{"a": "1", "b": "2", "c": "3"}, f.rows(t))
+	require.EqualValues(t, 3, f.gen.State().Get(0).Next)
+
+	f.given(t, batchOf(0, 3, 10_000, "e=4"))
+	require.EqualValues(t, 3, f.gen.State().Get(0).Next)
+	require.NoError(t, f.stopWriting())
+	require.Nil(t, f.bulk)
+	require.Equal(t, map[string]string{"a": "1", "b": "2", "c": "3", "e": "4"}, f.rows(t))
+	require.EqualValues(t, 4, f.gen.State().Get(0).Next)
+	require.NoError(t, f.stopWriting(), "again")
+}
+
+// What was collected for a batch comes before the bulk load that begins then, and
+// what comes after the load lies on top of it.
+func TestOrderAcrossBatchesAndBulkLoads(t *testing.T) {
+	f := alone(t, 2, bulkOf(100, 1<<20))
+	f.given(t, batchOf(0, 0, 6, "a=batch", "b=batch", "c=batch", "d=batch"))
+	require.NotNil(t, f.batch)
+	f.given(t, batchOf(1, 0, 10_000, "x=bulk"))
+	require.NotNil(t, f.bulk)
+	require.Equal(t, map[string]string{"a": "batch", "b": "batch", "c": "batch", "d": "batch"}, f.rows(t), "applied before it begins")
+	require.EqualValues(t, 4, f.gen.State().Get(0).Next)
+	f.given(t, batchOf(0, 4, 6, "a=bulk", "b"))
+	require.NoError(t, f.applyPending())
+	require.Nil(t, f.bulk)
+	f.given(t, batchOf(0, 6, 8, "c=live", "x"))
+	require.NoError(t, f.applyPending())
+	require.Equal(t, map[string]string{"a": "bulk", "c": "live", "d": "batch"}, f.rows(t))
+	require.Equal(t, map[int32]int64{0: 8, 1: 1}, nextOf(f.gen.State()))
+	require.Equal(t, store.Counters{Records: 9, Tombstones: 2}, f.gen.State().Counters)
+	require.EqualValues(t, 1, f.e.stats().BulkLoads)
 }
