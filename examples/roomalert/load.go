@@ -220,7 +220,7 @@ func (l *loader) loaded(ctx context.Context, topic, id string) (int, error) {
 		return 0, err
 	}
 	defer cl.Close()
-	next := 0
+	next, silent := 0, 0
 	for len(left) > 0 {
 		fetches := poll(ctx, cl)
 		if ctx.Err() != nil {
@@ -230,6 +230,13 @@ func (l *loader) loaded(ctx context.Context, topic, id string) (int, error) {
 			if hopeless(e.Err) {
 				return 0, e.Err
 			}
+		}
+		if silent++; !fetches.Empty() {
+			silent = 0
+		}
+		if silent == silentPolls {
+			l.con.note("load readings: topic %s has nothing to deliver and is not read to its end, which is %v by partition; "+
+				"a disk that was full can leave a broker's log so: begin with another -state if this one's broker is the embedded one", topic, left)
 		}
 		if fetches.Empty() { // perhaps retention has deleted what is waited for
 			if err := l.span(ctx, topic, func(p int32, from, _ int64) {
@@ -252,6 +259,9 @@ func (l *loader) loaded(ctx context.Context, topic, id string) (int, error) {
 	}
 	return next, nil
 }
+
+// silentPolls is how many polls in a row may bring nothing before that is said.
+const silentPolls = 10
 
 // poll waits for records, but not for ever.
 func poll(ctx context.Context, cl *kgo.Client) kgo.Fetches {
