@@ -406,7 +406,7 @@ func TestFetchByNameReadsTheTopicOfTheIDOnly(t *testing.T) {
 		adm := b.Admin(t)
 		_, err := adm.DeleteTopic(t.Context(), topic)
 		require.NoError(t, err)
-		recreate(t, adm, topic, 1)
+		recreate(t, b, adm, topic, 1)
 		b.ProduceTo(t, 0, kv(topic, 100, 5)...)
 		r := start(t, c, plan)
 		err = r.wait()
@@ -419,16 +419,13 @@ func TestFetchByNameReadsTheTopicOfTheIDOnly(t *testing.T) {
 }
 
 // recreate creates a topic again, which works once the old one is gone for good.
-func recreate(t *testing.T, adm *kadm.Client, topic string, partitions int32) {
+func recreate(t *testing.T, b *kafkatest.Broker, adm *kadm.Client, topic string, partitions int32) {
 	t.Helper()
 	require.Eventually(t, func() bool {
 		_, err := adm.CreateTopic(t.Context(), partitions, 1, nil, topic)
 		return err == nil
 	}, patience, 20*time.Millisecond)
-	require.Eventually(t, func() bool {
-		topics, err := adm.ListTopics(t.Context(), topic)
-		return err == nil && topics[topic].Err == nil && len(topics[topic].Partitions) == int(partitions)
-	}, patience, 20*time.Millisecond)
+	b.AwaitTopic(t, topic, partitions)
 }
 
 func TestWithoutAnIDTheTopicIsFetchedByName(t *testing.T) {

@@ -63,7 +63,7 @@ func TestARecreatedTopicEndsTheSession(t *testing.T) {
 		adm := b.Admin(t)
 		_, err := adm.DeleteTopic(t.Context(), topic)
 		require.NoError(t, err)
-		recreate(t, adm, topic, 1)
+		recreate(t, b, adm, topic, 1)
 		b.ProduceTo(t, 0, kv(topic, 100, 20)...)
 
 		r := start(t, c, plan)
@@ -87,7 +87,7 @@ func TestATopicRecreatedWhileItIsReadEndsTheSession(t *testing.T) {
 		adm := b.Admin(t)
 		_, err := adm.DeleteTopic(t.Context(), topic)
 		require.NoError(t, err)
-		recreate(t, adm, topic, 1)
+		recreate(t, b, adm, topic, 1)
 		b.ProduceTo(t, 0, kv(topic, 100, 20)...)
 		err = r.wait()
 		require.True(t, final(err), "%v", err) // it may be seen while it is gone
