@@ -189,8 +189,8 @@ func (b *Bulk) Close() error {
 	b.cur, b.free = &chunk{}, nil
 	if b.g.use.enter() {
 		b.g.backlog.pardon(sublevels(b.g.db))
-		// Where an open file cannot be deleted, some may be left. Those that
-		// still cannot be are deleted at the next open.
+		// Those that were not taken in, and those that could not be deleted
+		// while they were open. What stays is deleted at the next open.
 		_ = removeLeftOvers(b.g.options.FS, b.g.dir)
 		b.g.use.leave()
 	}
@@ -224,8 +224,6 @@ func (b *Bulk) worker() {
 		if err == nil {
 			done.Took = time.Since(began)
 			b.o.Applied(done)
-		} else if name != "" {
-			b.remove(name)
 		}
 		b.pass(err)
 		b.free <- c
@@ -253,7 +251,8 @@ func (b *Bulk) pass(err error) {
 	b.changed.Broadcast()
 }
 
-// write writes a chunk as a sorted table and returns the file's name.
+// write writes a chunk as a sorted table and returns the file's name. Where the
+// file system has refused a write, nothing tells of it before ingest.
 func (b *Bulk) write(c *chunk) (name string, err error) {
 	g := b.g
 	if !g.use.enter() {
@@ -269,11 +268,8 @@ func (b *Bulk) write(c *chunk) (name string, err error) {
 	}
 	w := sstable.NewRawWriter(objstorageprovider.NewFileWritable(f), g.options.MakeWriterOptions(0, g.db.TableFormat()))
 	err = errors.Join(writeTable(w, c), w.Close())
-	if f := g.fail.get(); f != nil {
-		err = f
-	}
 	if err != nil {
-		return name, fmt.Errorf("store: cannot write %s: %w", name, err)
+		return "", fmt.Errorf("store: cannot write %s: %w", name, err)
 	}
 	return name, nil
 }
@@ -361,16 +357,6 @@ func (b *Bulk) room() error {
 		b.count()
 	}
 	return nil
-}
-
-// remove deletes a table that is not taken in. Should it stay, it takes space
-// until the next open.
-func (b *Bulk) remove(name string) {
-	// In a directory that was closed the name may be another one's by now.
-	if b.g.use.enter() {
-		_ = b.g.options.FS.Remove(name)
-		b.g.use.leave()
-	}
 }
 
 // removeLeftOvers deletes tables that were not taken in, or are known by another

@@ -24,6 +24,7 @@ type fakeDB struct {
 	running []pebble.CompactionGrantHandle
 	most    int // that ran at the same time
 	calls   int
+	locked  bool          // it was called with the scheduler's lock held
 	block   chan struct{} // where set, Schedule waits for it
 }
 
@@ -35,9 +36,20 @@ func newFakeDB(allowed, waiting int) *fakeDB {
 
 func (db *fakeDB) GetAllowedWithoutPermission() int { return db.allowed }
 
+// see notes whether the scheduler's lock is held. Where nobody else is at work,
+// it is the caller that holds it.
+func (db *fakeDB) see() {
+	if db.s.mu.TryLock() {
+		db.s.mu.Unlock()
+	} else {
+		db.locked = true
+	}
+}
+
 func (db *fakeDB) GetWaitingCompaction() (bool, pebble.WaitingCompaction) {
 	db.mu.Lock()
 	defer db.mu.Unlock()
+	db.see()
 	db.calls++
 	return db.waiting > 0, pebble.WaitingCompaction{}
 }
@@ -48,6 +60,7 @@ func (db *fakeDB) Schedule(h pebble.CompactionGrantHandle) bool {
 	}
 	db.mu.Lock()
 	defer db.mu.Unlock()
+	db.see()
 	db.calls++
 	if db.refuse || db.waiting == 0 {
 		return false
@@ -121,6 +134,7 @@ func TestSchedulerGrantsWhatIsAllowed(t *testing.T) {
 		require.Zero(t, db.s.running)
 		require.True(t, db.ask(), "places were given back")
 		require.Equal(t, 2, db.most)
+		require.False(t, db.locked, "the scheduler's lock is the inner one")
 		db.s.Unregister()
 	})
 }
@@ -171,6 +185,8 @@ func TestSchedulerIsHeld(t *testing.T) {
 		require.Equal(t, [2]int{2, 0}, db.counts(), "nothing else has to happen")
 		require.Equal(t, began, time.Now())
 
+		require.True(t, db.finish())
+		require.True(t, db.finish())
 		db.s.hold()
 		db.s.setOverdue(true)
 		db.s.release()
