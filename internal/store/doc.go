@@ -13,6 +13,10 @@
 //   - The write-ahead log is off. After a crash a generation holds a prefix of
 //     the applied batches, and its positions are those of that prefix: Pebble
 //     flushes whole batches in order.
+//   - A [Bulk] load keeps to that: its chunks are taken in in the order in which
+//     they were submitted, each with its positions, and are durable when
+//     [BulkOptions].Applied or [Bulk.Wait] tells of them. How many tables may
+//     overlap before it waits for compactions is bounded.
 //   - A failed write never moves a durable position past a row that was not
 //     written: after the first one nothing more reaches the disk, and
 //     [Generation.Failed] tells of it. Apply, Flush and Close return then, with
