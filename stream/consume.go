@@ -146,23 +146,11 @@ func (w *Worker) offsetsFetched(_ context.Context, m map[string]map[int32]kgo.Of
 // revoked is called when the group wants partitions back; they are given away
 // when it returns.
 func (w *Worker) revoked(_ context.Context, _ *kgo.Client, m map[string][]int32) {
-	parts := w.partsOf(m)
-	if len(parts) == 0 {
-		return
-	}
-	if w.isClosing() {
-		w.forget(parts)
-		return
-	}
 	ctx, cancel := context.WithTimeout(w.base, w.cfg.shutdown)
 	defer cancel()
-	for _, p := range parts {
-		p.halt()
-	}
-	for _, p := range parts {
-		if err := p.drain(ctx, true); err != nil {
-			w.note(fmt.Errorf("giving a partition away: %w", err))
-		}
+	parts := w.halted(ctx, m, true)
+	if len(parts) == 0 {
+		return
 	}
 	if err := w.commit(ctx, parts); err != nil {
 		w.commitFailed(err)
@@ -174,28 +162,35 @@ func (w *Worker) revoked(_ context.Context, _ *kgo.Client, m map[string][]int32)
 
 // lost is called when partitions belong to somebody else already.
 func (w *Worker) lost(_ context.Context, _ *kgo.Client, m map[string][]int32) {
-	parts := w.partsOf(m)
-	if len(parts) == 0 {
-		return
-	}
-	if w.isClosing() {
-		w.forget(parts)
-		return
-	}
 	ctx, cancel := context.WithTimeout(w.base, w.cfg.shutdown)
 	defer cancel()
-	for _, p := range parts {
-		p.halt()
-	}
-	for _, p := range parts {
-		// Outputs are not awaited: they cannot be committed any more.
-		if err := p.drain(ctx, false); err != nil {
-			w.note(fmt.Errorf("losing a partition: %w", err))
-		}
+	// Outputs are not awaited: they cannot be committed any more.
+	parts := w.halted(ctx, m, false)
+	if len(parts) == 0 {
+		return
 	}
 	w.forget(parts)
 	w.log.Warn("partitions lost", "partitions", m)
 	w.hooks.revoked(m, true)
+}
+
+// halted ends the work on partitions that go, and awaits their outputs if asked.
+// It returns those that are still to be given up.
+func (w *Worker) halted(ctx context.Context, m map[string][]int32, outputs bool) []*partition {
+	parts := w.partsOf(m)
+	if w.isClosing() {
+		w.forget(parts)
+		return nil
+	}
+	for _, p := range parts {
+		p.halt()
+	}
+	for _, p := range parts {
+		if err := p.drain(ctx, outputs); err != nil {
+			w.note(fmt.Errorf("giving %s/%d up: %w", p.topic, p.id, err))
+		}
+	}
+	return parts
 }
 
 func (w *Worker) isClosing() bool {
