@@ -121,7 +121,7 @@ func (f *follower) noteEnd(b *feed.Batch, at *store.Partition) {
 		// A deletion that came before the pass is found by it.
 		since = f.pass
 	}
-	if b.Next > b.From && f.retention >= minProvable && time.Since(since) > f.retention {
+	if b.Next > b.From && f.retention >= minProvable && age(since) > f.retention {
 		f.wantVerify(TombstonesExpired)
 	}
 	if b.Next >= b.End {
@@ -134,6 +134,14 @@ func (f *follower) noteEnd(b *feed.Batch, at *store.Partition) {
 		f.checks.see(b)
 	}
 	f.endsMu.Unlock()
+}
+
+// age is how long ago t was, by the clock or by the time that this process saw
+// pass, whichever is more: a machine that was suspended saw none, and a clock may
+// be set back.
+func age(t time.Time) time.Duration {
+	now := time.Now()
+	return max(now.Sub(t), now.Round(0).Sub(t.Round(0)))
 }
 
 // wantVerify notes that the rows have to be verified. The lock is held.

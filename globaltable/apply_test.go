@@ -309,3 +309,13 @@ func TestTimeAtTheEnd(t *testing.T) {
 		})
 	}
 }
+
+// A time that came from the store has no reading of the monotonic clock; one that
+// was taken here has.
+func TestAgeOfBothKindsOfTime(t *testing.T) {
+	taken := time.Now().Add(-time.Hour)
+	for _, at := range []time.Time{taken, taken.Round(0)} {
+		require.InDelta(t, time.Hour, age(at), float64(time.Minute))
+		require.Negative(t, age(at.Add(2*time.Hour)))
+	}
+}

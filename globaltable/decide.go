@@ -39,7 +39,8 @@ func (e *engine) decide(ctx context.Context, client *feed.Client, topic *feed.To
 		return plan{}, err
 	}
 	if current == nil {
-		// There may be one that was being built beside the damaged one.
+		// One that was being built beside a damaged one is discarded when this
+		// one is resumed.
 		gen, err := e.root.Create(want)
 		if err != nil {
 			return plan{}, err

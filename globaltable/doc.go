@@ -84,6 +84,9 @@
 //     value refers to.
 //   - A topic whose delete.retention.ms is below 10 s forgets deletions faster than
 //     a reader can be sure to see them; [Stats] says so in TombstonesUnprovable.
+//   - The position that [After] returns names no topic id. Where a topic was deleted
+//     and created again a moment ago, and the table has not seen that yet, the old
+//     rows may meet the position of a new record.
 //   - A key is its encoded bytes: use a codec that has one encoding for one key.
 //   - A [Snapshot] keeps the store from freeing space until it is closed.
 package globaltable
