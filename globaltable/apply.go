@@ -52,7 +52,10 @@ func (f *follower) deliver(_ context.Context, b *feed.Batch) error {
 			b.Epoch = b.Records[n-1].LeaderEpoch
 		}
 	}
-	f.collect(b, shaped)
+	if err := f.collect(b, shaped); err != nil {
+		f.broken = err
+		return err
+	}
 	if b.Next != at.Next || b.LogStart > at.LogStart {
 		at.Next, at.Epoch, at.LogStart = b.Next, b.Epoch, max(at.LogStart, b.LogStart)
 		f.changed = true
@@ -66,11 +69,11 @@ func (f *follower) deliver(_ context.Context, b *feed.Batch) error {
 }
 
 // collect adds a fetch's records to the batch. The lock is held.
-func (f *follower) collect(b *feed.Batch, shaped []shapedRecord) {
+func (f *follower) collect(b *feed.Batch, shaped []shapedRecord) error {
 	if len(b.Records) == 0 {
-		return
+		return nil
 	}
-	to := f.writer()
+	to, limit := f.writer(), f.e.share.row()
 	count := &f.next.Counters
 	count.Records += uint64(len(b.Records))
 	var row store.Row
@@ -104,9 +107,13 @@ func (f *follower) collect(b *feed.Batch, shaped []shapedRecord) {
 			}
 			value = s.value
 		}
+		if size := int64(len(r.Key) + len(value)); size > limit {
+			return &RowTooLargeError{Topic: f.e.topic, Partition: r.Partition, Offset: r.Offset, Bytes: size, Limit: limit, Budget: f.e.cfg.budget.bytes}
+		}
 		row = store.Row{Timestamp: r.Timestamp.UnixMilli(), Partition: b.Partition, Offset: r.Offset, Value: value}
 		to.Put(r.Key, &row)
 	}
+	return nil
 }
 
 func (f *follower) drop(r *kgo.Record, reason DropReason, err error) {

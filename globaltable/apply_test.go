@@ -19,17 +19,18 @@ import (
 	"github.com/globaltable/enrich/internal/store"
 )
 
+func stringCache(bytes int64) forgetter { return newRowCache[string](bytes) }
+
 // alone is a follower without brokers: it is given batches one by one.
 func alone(t *testing.T, partitions int32, opts ...Opt) *follower {
 	t.Helper()
 	cfg := newConfig(append([]Opt{InMemory(), Logger(testLog(t))}, opts...))
 	shape, err := shaperOf("devices", stringKey, stringKey, &cfg.transform)
 	require.NoError(t, err)
-	root, err := openRoot("devices", &cfg)
-	require.NoError(t, err)
-	e := newEngine("devices", cfg, root, shape)
+	e := newEngine("devices", cfg, shape, stringCache)
+	require.NoError(t, e.open())
 	t.Cleanup(func() { _ = e.close() })
-	gen, err := root.Create(store.Identity{Topic: "devices", TopicID: TopicID{1}})
+	gen, err := e.root.Create(store.Identity{Topic: "devices", TopicID: TopicID{1}})
 	require.NoError(t, err)
 	f := newFollower(e, nil, topicOf(partitions), plan{decision: Bootstrapped, gen: gen, state: gen.State().Clone()}, time.Hour)
 	e.follower.Store(f)

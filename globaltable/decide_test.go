@@ -146,11 +146,10 @@ type bench struct {
 func (e *env) bench(more ...Opt) *bench {
 	e.t.Helper()
 	cfg := newConfig(e.opts(place(more)...))
-	root, err := openRoot(e.topic, &cfg)
-	require.NoError(e.t, err)
 	client, err := feed.New(feed.Config{Topic: e.topic, Opts: e.broker.Opts()})
 	require.NoError(e.t, err)
-	b := &bench{engine: newEngine(e.topic, cfg, root, nil), t: e.t, client: client}
+	b := &bench{engine: newEngine(e.topic, cfg, nil, stringCache), t: e.t, client: client}
+	require.NoError(e.t, b.open())
 	e.t.Cleanup(func() { client.Close(); require.NoError(e.t, b.close()) })
 	b.found, err = client.Describe(e.ctx())
 	require.NoError(e.t, err)

@@ -20,6 +20,9 @@ type engine struct {
 	hooks hooks
 	shape shaper // nil if records are kept as they are
 	root  *store.Root
+	share *share // of the memory budget
+	// newCache makes what keeps decoded rows.
+	newCache func(bytes int64) forgetter
 
 	// view is what reads use: a generation, or why there is none.
 	view atomic.Pointer[view]
@@ -52,19 +55,29 @@ type engine struct {
 
 // view says what reads get.
 type view struct {
-	gen *store.Generation
-	err error // set if gen is nil
+	gen   *store.Generation
+	cache forgetter // decoded rows of gen
+	err   error     // set if gen is nil
 }
 
-func newEngine(topic string, cfg config, root *store.Root, shape shaper) *engine {
+func newEngine(topic string, cfg config, shape shaper, newCache func(bytes int64) forgetter) *engine {
 	e := &engine{
-		topic: topic, cfg: cfg, hooks: cfg.hooks, shape: shape, root: root,
+		topic: topic, cfg: cfg, hooks: cfg.hooks, shape: shape, newCache: newCache,
 		log:   cfg.logger.With("table", topic),
 		ready: make(chan struct{}), done: make(chan struct{}),
 	}
 	e.view.Store(&view{err: fmt.Errorf("%w: table %s", ErrNotReady, topic)})
 	e.status.Since = time.Now()
 	return e
+}
+
+// open opens the store.
+func (e *engine) open() (err error) {
+	e.share = e.cfg.budget.join(e.resize)
+	if e.root, err = openRoot(e.topic, &e.cfg, e.share); err != nil {
+		e.share.leave()
+	}
+	return err
 }
 
 // run is Table.Run.
@@ -123,6 +136,7 @@ func (e *engine) close() error {
 	e.setStatus(Closed, "", nil)
 	e.changed.wake()
 	e.discards.Wait()
+	defer e.share.leave()
 	if err := e.root.Close(); err != nil {
 		return fmt.Errorf("globaltable: table %s: close: %w", e.topic, err)
 	}
@@ -131,8 +145,17 @@ func (e *engine) close() error {
 
 // serve makes gen the one that answers.
 func (e *engine) serve(gen *store.Generation) {
-	e.view.Store(&view{gen: gen})
+	cache := e.newCache(e.share.decoded())
+	gen.OnChange(cache.forget)
+	e.view.Store(&view{gen: gen, cache: cache})
 	e.changed.wake()
+}
+
+// resize gives the decoded rows their share of the budget.
+func (e *engine) resize() {
+	if cache := e.view.Load().cache; cache != nil {
+		cache.resize(e.share.decoded())
+	}
 }
 
 // served returns the generation that answers, nil if none does.
@@ -148,13 +171,13 @@ func (e *engine) markReady(d Decision, r Reason) {
 
 // onView calls fn with the generation that answers. If that is swapped away
 // while fn begins, fn is called again with the next one.
-func (e *engine) onView(fn func(*store.Generation) error) error {
+func (e *engine) onView(fn func(*view) error) error {
 	for {
 		v := e.view.Load()
 		if v.gen == nil {
 			return v.err
 		}
-		err := fn(v.gen)
+		err := fn(v)
 		if err == nil {
 			return nil
 		}

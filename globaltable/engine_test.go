@@ -76,9 +76,9 @@ func TestReadsGoToTheNextGeneration(t *testing.T) {
 	second, err := e.root.Create(first.Identity())
 	require.NoError(t, err)
 	reads := 0
-	read := func(gen *store.Generation) error {
+	read := func(v *view) error {
 		reads++
-		_, _, err := gen.Get([]byte("a"))
+		_, _, err := v.gen.Get([]byte("a"))
 		return err
 	}
 	require.ErrorIs(t, e.onView(read), ErrNotReady)
@@ -90,20 +90,20 @@ func TestReadsGoToTheNextGeneration(t *testing.T) {
 
 	// It is swapped away while the read begins.
 	var seen []uint64
-	require.NoError(t, e.onView(func(gen *store.Generation) error {
-		seen = append(seen, gen.Number())
-		if gen == first {
+	require.NoError(t, e.onView(func(v *view) error {
+		seen = append(seen, v.gen.Number())
+		if v.gen == first {
 			require.NoError(t, e.root.Promote(second))
 			e.serve(second)
 			require.NoError(t, e.root.Discard(first))
 		}
-		return read(gen)
+		return read(v)
 	}))
 	require.Equal(t, []uint64{first.Number(), second.Number()}, seen)
 
 	// Other errors are the caller's, with the table's name.
 	bad := errors.New("bad")
-	err = e.onView(func(*store.Generation) error { return bad })
+	err = e.onView(func(*view) error { return bad })
 	require.ErrorIs(t, err, bad)
 	require.EqualError(t, err, "globaltable: table devices: bad")
 

@@ -81,6 +81,24 @@ func (e *NotCompactedError) Error() string {
 	return fmt.Sprintf("globaltable: topic %s has cleanup.policy=%s, so its rows expire; set cleanup.policy=compact on the topic, or accept it with AcceptUncompacted", e.Topic, e.Policy)
 }
 
+// A RowTooLargeError ends Run: a record is larger than what the memory budget
+// lets one row take. Nothing behind it was applied, so that Run goes on from it
+// when the table is opened with a larger budget.
+type RowTooLargeError struct {
+	Topic     string
+	Partition int32
+	Offset    int64
+	// Bytes is the size of the key and the value, Limit what a row may have: an
+	// eighth of Budget.
+	Bytes, Limit, Budget int64
+}
+
+// Error implements the error interface.
+func (e *RowTooLargeError) Error() string {
+	return fmt.Sprintf("globaltable: the record at %s/%d offset %d has %d bytes, and a row may take an eighth of the memory budget of %d bytes; give at least MemoryBudget(%d)",
+		e.Topic, e.Partition, e.Offset, e.Bytes, e.Budget, e.Bytes*rowShare)
+}
+
 // A KeyError says that a key could not be encoded, so that it was not looked up.
 type KeyError struct {
 	Topic string

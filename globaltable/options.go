@@ -35,6 +35,9 @@ type config struct {
 	flushInterval time.Duration
 	pebble        func(*pebble.Options)
 
+	budget    *Budget
+	valueSize any // a func(V) int
+
 	transform transformOpt
 
 	logger *slog.Logger
@@ -52,6 +55,7 @@ func newConfig(opts []Opt) config {
 	c := config{
 		flushInterval: 10 * time.Second,
 		bulk:          bulkConfig{from: bulkFrom},
+		budget:        NewBudget(defaultBudget),
 		logger:        slog.New(slog.DiscardHandler),
 	}
 	for _, o := range opts {
@@ -85,6 +89,9 @@ func (c *config) validate() error {
 	}
 	if c.transform.set && c.transform.version == "" {
 		bad("Transform needs a version: rows made by one version are rebuilt for another")
+	}
+	if err := c.budget.validate(); err != nil {
+		bad("%w", err)
 	}
 	for _, h := range c.hooks {
 		if !isHook(h) {
@@ -146,7 +153,8 @@ func LockWait(d time.Duration) Opt { return opt(func(c *config) { c.lockWait = d
 func FlushInterval(d time.Duration) Opt { return opt(func(c *config) { c.flushInterval = d }) }
 
 // Pebble lets fn change the options of the Pebble store before it is opened,
-// for example cache and memtable sizes. FS, DisableWAL, FormatMajorVersion,
+// for example the number of open files. Cache and memtable sizes set here count in
+// place of what the budget gives, and are not bounded by it. FS, DisableWAL, FormatMajorVersion,
 // Comparer, Merger, ReadOnly and Logger are set after it; an EventListener is
 // called besides the table's own.
 func Pebble(fn func(*pebble.Options)) Opt { return opt(func(c *config) { c.pebble = fn }) }

@@ -1,10 +1,11 @@
 package globaltable
 
 import (
-	"bytes"
 	"fmt"
-	"slices"
+	"math"
+	"sync"
 	"time"
+	"unsafe"
 
 	"github.com/globaltable/enrich/codec"
 	"github.com/globaltable/enrich/internal/store"
@@ -14,93 +15,117 @@ import (
 // that cannot tell returns an error: one that wraps [ErrNotReady], a
 // [*RunError], [ErrClosed], a [*KeyError], or a [*DecodeError] for a row that is
 // there and cannot be decoded.
+//
+// The value may be shared with other readers: do not change what it refers to.
+// A lookup of a row that is kept decoded takes no lock, and makes no garbage if K
+// is a string.
 func (t *Table[K, V]) Get(key K) (value V, ok bool, err error) {
-	entry, ok, err := t.GetEntry(key)
-	return entry.Value, ok, err
+	row, _, err := t.row(key)
+	if err != nil {
+		return value, false, err
+	}
+	return row.value, row.found, nil
 }
 
 // GetEntry is [Table.Get] with what is known of the row's record.
 func (t *Table[K, V]) GetEntry(key K) (entry Entry[K, V], ok bool, err error) {
-	entry.Key = key
-	var buf [64]byte
-	k, err := t.encodeKey(buf[:0], key)
+	row, v, err := t.row(key)
 	if err != nil {
-		return entry, false, err
+		return Entry[K, V]{Key: key}, false, err
 	}
+	fill(&entry, key, row, v)
+	return entry, row.found, nil
+}
+
+// fill sets an empty entry to a row of the view.
+func fill[K, V any](entry *Entry[K, V], key K, r *cachedRow[V], v *view) {
+	entry.Key = key
+	if r.found {
+		entry.Value, entry.Found = r.value, true
+		entry.Timestamp, entry.Partition, entry.Offset = time.UnixMilli(r.timestamp), r.partition, r.offset
+		entry.Generation = v.gen.Number()
+	}
+}
+
+// row looks a key up, and tells which view answered.
+func (t *Table[K, V]) row(key K) (*cachedRow[V], *view, error) {
+	if t.plain {
+		return t.rowOf(*(*string)(unsafe.Pointer(&key)))
+	}
+	buf := keyBuffers.Get().(*[]byte)
+	defer keyBuffers.Put(buf)
+	b, err := t.encodeKey((*buf)[:0], key)
+	if err != nil {
+		return nil, nil, err
+	}
+	*buf = b[:0]
+	return t.rowOf(unsafe.String(unsafe.SliceData(b), len(b)))
+}
+
+// keyBuffers hold encoded keys while they are looked up.
+var keyBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 64); return &b }}
+
+// rowOf is row for an encoded key, which it does not keep.
+func (t *Table[K, V]) rowOf(key string) (*cachedRow[V], *view, error) {
+	v := t.e.view.Load()
+	if row, ok := t.cached(v, key); ok {
+		return row, v, nil
+	}
+	return t.readRow(key)
+}
+
+// cached returns what the view keeps of a key.
+func (t *Table[K, V]) cached(v *view, key string) (*cachedRow[V], bool) {
+	if v.gen == nil {
+		return nil, false
+	}
+	row, ok := v.cache.(*rowCache[V]).get(key)
+	if !ok || row.found && v.gen.State().Gone(row.partition, row.offset) {
+		return nil, false
+	}
+	return row, true
+}
+
+// readRow is rowOf for a key that is not kept.
+func (t *Table[K, V]) readRow(key string) (row *cachedRow[V], from *view, err error) {
 	var bad error
-	err = t.e.onView(func(gen *store.Generation) error {
-		v, found, err := gen.Get(k)
-		if !found || err != nil {
+	err = t.e.onView(func(v *view) error {
+		cache := v.cache.(*rowCache[V])
+		ticket := cache.before(key)
+		found, ok, err := v.gen.Get(unsafe.Slice(unsafe.StringData(key), len(key)))
+		if err != nil {
 			return err
 		}
-		defer v.Close()
-		entry, bad = t.decodeValue(key, &v.Row, gen.Number())
+		defer found.Close()
+		from = v
+		row, bad = t.keep(cache, key, &found.Row, ok, ticket)
 		return nil
 	})
 	if err == nil {
 		err = bad
 	}
-	return entry, entry.Found, err
+	return row, from, err
 }
 
-// GetMany looks several keys up in one pass; result i belongs to keys[i]. A key
-// that stands there more than once is looked up once. Each result is as fresh
-// as [Table.Get] would be; they need not be of one moment. For that, see
-// [Table.Snapshot].
-//
-// The error is about all keys: one that wraps [ErrNotReady], a [*RunError] or
-// [ErrClosed]. What concerns one key is in its result.
-func (t *Table[K, V]) GetMany(keys []K) ([]Result[K, V], error) {
-	results := make([]Result[K, V], len(keys))
-	var arena []byte
-	type slot struct {
-		key []byte
-		i   int
-	}
-	slots := make([]slot, 0, len(keys))
-	for i, key := range keys {
-		results[i].Key = key
-		from := len(arena)
-		b, err := t.encodeKey(arena, key)
+// keep decodes a row that was read and keeps it. The error is a *DecodeError.
+func (t *Table[K, V]) keep(cache *rowCache[V], key string, stored *store.Row, found bool, read ticket) (*cachedRow[V], error) {
+	row := &cachedRow[V]{found: found}
+	weight := cachedRowBytes + len(key) + int(unsafe.Sizeof(*row))
+	if found {
+		v, err := t.decode(stored)
 		if err != nil {
-			results[i].Err = err
-			continue
+			return nil, err
 		}
-		arena = b
-		slots = append(slots, slot{arena[from:len(arena):len(arena)], i})
-	}
-	slices.SortFunc(slots, func(a, b slot) int { return bytes.Compare(a.key, b.key) })
-	distinct := make([][]byte, 0, len(slots))
-	first := make([]int, 0, len(slots)) // of each distinct key, in slots
-	for i, s := range slots {
-		if i == 0 || !bytes.Equal(s.key, slots[i-1].key) {
-			distinct = append(distinct, s.key)
-			first = append(first, i)
+		row.value, row.partition, row.offset, row.timestamp = v, stored.Partition, stored.Offset, stored.Timestamp
+		size := len(stored.Value)
+		if t.size != nil {
+			size = max(0, t.size(v))
 		}
+		weight += size
 	}
-	err := t.e.onView(func(gen *store.Generation) error {
-		return gen.GetMany(distinct, func(d int, row *store.Row, ok bool) error {
-			end := len(slots)
-			if d+1 < len(first) {
-				end = first[d+1]
-			}
-			i := slots[first[d]].i
-			r := &results[i]
-			r.Entry, r.Err = Entry[K, V]{Key: keys[i]}, nil
-			if ok {
-				r.Entry, r.Err = t.decodeValue(keys[i], row, gen.Number())
-			}
-			for _, same := range slots[first[d]+1 : end] {
-				results[same.i] = *r
-				results[same.i].Key = keys[same.i]
-			}
-			return nil
-		})
-	})
-	if err != nil {
-		return nil, err
-	}
-	return results, nil
+	row.weight = uint32(min(weight, math.MaxUint32))
+	cache.add(key, row, read)
+	return row, nil
 }
 
 func (t *Table[K, V]) meta(part codec.Part) codec.Meta {
@@ -124,17 +149,28 @@ func (t *Table[K, V]) encodeKey(dst []byte, key K) (b []byte, err error) {
 	return b, nil
 }
 
-// decodeValue makes an entry of a row, whose memory it does not keep. The error
-// is a *DecodeError.
-func (t *Table[K, V]) decodeValue(key K, row *store.Row, generation uint64) (entry Entry[K, V], err error) {
+// decode decodes a row, whose memory it does not keep. The error is a
+// *DecodeError.
+func (t *Table[K, V]) decode(row *store.Row) (value V, err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			entry, err = Entry[K, V]{Key: key}, t.decodeError(row, newPanicError("value codec", v))
+			err = t.decodeError(row, newPanicError("value codec", v))
 		}
 	}()
-	v, err := t.value.Decode(row.Value, t.meta(codec.Value))
+	value, err = t.value.Decode(row.Value, t.meta(codec.Value))
 	if err != nil {
-		return Entry[K, V]{Key: key}, t.decodeError(row, err)
+		var none V
+		return none, t.decodeError(row, err)
+	}
+	return value, nil
+}
+
+// decodeValue makes an entry of a row, whose memory it does not keep. The error
+// is a *DecodeError.
+func (t *Table[K, V]) decodeValue(key K, row *store.Row, generation uint64) (Entry[K, V], error) {
+	v, err := t.decode(row)
+	if err != nil {
+		return Entry[K, V]{Key: key}, err
 	}
 	return Entry[K, V]{
 		Key: key, Value: v, Found: true,

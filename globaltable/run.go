@@ -26,7 +26,7 @@ func (e *engine) supervise(ctx context.Context) error {
 	opts := append(slices.Clone(e.cfg.kafka), kgo.SeedBrokers(e.cfg.brokers...))
 	client, err := feed.New(feed.Config{
 		Topic: e.topic, Opts: opts, ReadUncommitted: e.cfg.uncommitted,
-		OnTrouble: e.trouble, Logger: e.log,
+		MaxBytes: e.share.fetch(), MaxPartitionBytes: e.share.fetch(), OnTrouble: e.trouble, Logger: e.log,
 	})
 	if err != nil {
 		return fmt.Errorf("Kafka options: %w", err)
@@ -73,6 +73,9 @@ func (e *engine) flushServed() error {
 // fatalError returns err if waiting does not cure it.
 func fatalError(err error) error {
 	if _, ok := errors.AsType[*NotCompactedError](err); ok {
+		return err
+	}
+	if _, ok := errors.AsType[*RowTooLargeError](err); ok {
 		return err
 	}
 	if _, ok := errors.AsType[*WriteError](err); ok {

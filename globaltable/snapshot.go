@@ -25,9 +25,9 @@ type Snapshot[K, V any] struct {
 // [Table.Get].
 func (t *Table[K, V]) Snapshot() (*Snapshot[K, V], error) {
 	snap := &Snapshot[K, V]{t: t}
-	err := t.e.onView(func(gen *store.Generation) (err error) {
-		snap.s, err = gen.NewSnapshot()
-		snap.id, snap.from = gen.Identity().TopicID, gen.Number()
+	err := t.e.onView(func(v *view) (err error) {
+		snap.s, err = v.gen.NewSnapshot()
+		snap.id, snap.from = v.gen.Identity().TopicID, v.gen.Number()
 		return err
 	})
 	if err != nil {

@@ -18,6 +18,8 @@ type Table[K, V any] struct {
 	e     *engine
 	key   codec.Codec[K]
 	value codec.Codec[V]
+	size  func(V) int // nil for the size of what is encoded
+	plain bool        // K is string, and its bytes are the encoded key
 }
 
 // Open opens the table of a topic, whose keys and values the two codecs decode.
@@ -37,21 +39,25 @@ func Open[K, V any](topic string, key codec.Codec[K], value codec.Codec[V], opts
 		err = errors.Join(err, errors.New("globaltable: Open needs a key codec and a value codec"))
 	}
 	shape, terr := shaperOf(topic, key, value, &cfg.transform)
-	if err := errors.Join(err, terr); err != nil {
+	size, serr := sizerOf[V](cfg.valueSize)
+	if err := errors.Join(err, terr, serr); err != nil {
 		return nil, err
 	}
-	root, err := openRoot(topic, &cfg)
-	if err != nil {
+	e := newEngine(topic, cfg, shape, func(bytes int64) forgetter { return newRowCache[V](bytes) })
+	if err := e.open(); err != nil {
 		return nil, fmt.Errorf("globaltable: cannot open table %s: %w", topic, err)
 	}
-	return &Table[K, V]{e: newEngine(topic, cfg, root, shape), key: key, value: value}, nil
+	return &Table[K, V]{e: e, key: key, value: value, size: size, plain: any(key) == any(codec.String())}, nil
 }
 
 // lockPoll is how often a locked directory is tried again.
 const lockPoll = 50 * time.Millisecond
 
-func openRoot(topic string, cfg *config) (*store.Root, error) {
-	o := store.Options{FS: cfg.fs, Dir: cfg.dir, Topic: topic, Logger: cfg.logger, Tune: cfg.pebble}
+func openRoot(topic string, cfg *config, s *share) (*store.Root, error) {
+	o := store.Options{
+		FS: cfg.fs, Dir: cfg.dir, Topic: topic, Logger: cfg.logger, Tune: cfg.pebble,
+		Cache: s.blocks(), MemTableBytes: s.memtable(),
+	}
 	if cfg.memory {
 		o.FS, o.Dir = vfs.NewMem(), "/table"
 	}

@@ -1,6 +1,7 @@
 package globaltable
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/globaltable/enrich/internal/feed"
@@ -20,7 +21,7 @@ const (
 // bulkConfig is what tests change of bulk loads.
 type bulkConfig struct {
 	from       int64 // as bulkFrom
-	chunkBytes int   // 0 for the store's default
+	chunkBytes int   // 0 for what the budget gives
 }
 
 // rowWriter is where records are collected: a batch or a bulk load.
@@ -85,7 +86,7 @@ func (f *follower) beginBulk() error {
 			return err
 		}
 	}
-	bulk, err := f.gen.NewBulk(store.BulkOptions{ChunkBytes: f.e.cfg.bulk.chunkBytes, Applied: func(a store.BulkApplied) {
+	bulk, err := f.gen.NewBulk(store.BulkOptions{ChunkBytes: cmp.Or(f.e.cfg.bulk.chunkBytes, f.e.share.chunk()), Applied: func(a store.BulkApplied) {
 		f.applied(a.State, BatchApplied{Generation: f.gen.Number(), Rows: a.Rows, Bytes: a.Bytes, Took: a.Took})
 	}})
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/batchrepr"
 )
 
 // A Batch collects rows to put and keys to delete, for one Apply. It copies
@@ -93,15 +94,36 @@ func (g *Generation) Apply(b *Batch, s *State) error {
 	if err := b.b.Set(stateKey, b.buf, nil); err != nil {
 		return applyError(err)
 	}
+	written := b.b.Repr() // Pebble takes it away from a large batch
 	if err := g.db.Apply(b.b, pebble.NoSync); err != nil {
 		return applyError(err)
 	}
 	g.dirty = true
+	g.cursors.moved()
+	g.tellChanges(written)
 	g.state.Store(s)
+	g.cursors.sweep()
 	if err := g.fail.get(); err != nil {
 		return applyError(err)
 	}
 	return nil
+}
+
+// tellChanges tells of every row that a batch has changed. The lock is held.
+func (g *Generation) tellChanges(written []byte) {
+	tell := g.changing.Load()
+	if tell == nil {
+		return
+	}
+	for r := batchrepr.Read(written); ; {
+		_, stored, _, ok, err := r.Next()
+		if !ok || err != nil { // it was applied: it is sound
+			return
+		}
+		if key, ok := userKey(stored); ok {
+			(*tell)(key)
+		}
+	}
 }
 
 func applyError(err error) error { return fmt.Errorf("store: cannot apply: %w", err) }

@@ -219,7 +219,7 @@ func (b *Bulk) worker() {
 			err = earlier
 		}
 		if err == nil {
-			err = b.ingest(name, c.state)
+			err = b.ingest(name, c)
 		}
 		if err == nil {
 			done.Took = time.Since(began)
@@ -295,7 +295,7 @@ func writeTable(w sstable.RawWriter, c *chunk) error {
 }
 
 // ingest takes a table into the generation.
-func (b *Bulk) ingest(name string, s *State) error {
+func (b *Bulk) ingest(name string, c *chunk) error {
 	g := b.g
 	if !g.use.enter() {
 		return ErrClosed
@@ -318,7 +318,15 @@ func (b *Bulk) ingest(name string, s *State) error {
 	}
 	err = g.db.Ingest(context.Background(), []string{name})
 	if err == nil {
-		g.state.Store(s) // readers see it, also if a write has failed
+		// Readers see it, also if a write has failed.
+		g.cursors.moved()
+		if tell := g.changing.Load(); tell != nil {
+			for i := range c.refs {
+				(*tell)(c.key(&c.refs[i])[1:])
+			}
+		}
+		g.state.Store(c.state)
+		g.cursors.sweep()
 	}
 	if f := g.fail.get(); f != nil {
 		err = f

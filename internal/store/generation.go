@@ -33,6 +33,11 @@ type Generation struct {
 	snapMu sync.Mutex
 	snaps  map[*Snapshot]struct{}
 
+	cursors *cursors
+	// changing is called with each key whose row has changed, before the
+	// state says so; see OnChange.
+	changing atomic.Pointer[func(key []byte)]
+
 	backlog   *backlog
 	scheduler *scheduler      // decides when compactions run
 	options   *pebble.Options // those of db
@@ -59,12 +64,21 @@ func newGeneration(r *Root, n uint64) *Generation {
 		stop:      make(chan struct{}),
 	}
 	g.use.idle = func() { close(g.idle) }
+	g.cursors = newCursors(func() (*pebble.Iterator, error) {
+		return g.db.NewIter(&pebble.IterOptions{LowerBound: rowsLower, UpperBound: rowsUpper, UseL6Filters: true})
+	})
+	g.scheduler.tick = func() {
+		if g.use.enter() {
+			g.cursors.sweep()
+			g.use.leave()
+		}
+	}
 	return g
 }
 
 func createGeneration(r *Root, n uint64, id Identity) (*Generation, error) {
 	g := newGeneration(r, n)
-	o, err := r.opts.pebbleOptions(g.fail, g.backlog, g.scheduler)
+	o, err := r.opts.pebbleOptions(g.fail, g.backlog, g.scheduler, g.cursors.moved)
 	if err != nil {
 		return nil, err
 	}
@@ -107,7 +121,7 @@ func (g *Generation) writeIdentity(id Identity) error {
 
 func openGeneration(r *Root, n uint64) (*Generation, error) {
 	g := newGeneration(r, n)
-	o, err := r.opts.pebbleOptions(g.fail, g.backlog, g.scheduler)
+	o, err := r.opts.pebbleOptions(g.fail, g.backlog, g.scheduler, g.cursors.moved)
 	if err != nil {
 		return nil, err
 	}
@@ -215,6 +229,19 @@ func (g *Generation) SetIdentity(id Identity) error {
 // State returns what was reached by the last Apply. It must not be changed.
 func (g *Generation) State() *State { return g.state.Load() }
 
+// OnChange has fn called with the key of each row that changes, one call at a
+// time, from the moment that it returns; nil ends that. When fn is called a Get
+// that begins later sees the change, and State does not tell of it yet. So who
+// forgets in fn what it remembers of the key never answers with less than State
+// says. fn must not keep key or call the generation.
+func (g *Generation) OnChange(fn func(key []byte)) {
+	if fn == nil {
+		g.changing.Store(nil)
+		return
+	}
+	g.changing.Store(&fn)
+}
+
 // Failed returns a channel that is closed when a write has failed or a damaged
 // file was found, and Err tells which. Nothing becomes durable from then on; the
 // generation is to be closed, or discarded where its files are damaged.
@@ -306,6 +333,7 @@ func (g *Generation) close(remove bool) error {
 		for _, s := range left {
 			s.shut()
 		}
+		g.cursors.shut()
 		if err := g.db.Close(); err != nil && g.fail.get() == nil {
 			g.closeErr = fmt.Errorf("store: cannot close %s: %w", g.dir, err)
 		}

@@ -20,8 +20,11 @@ type Options struct {
 	Dir string
 	// Topic is the topic whose table this is.
 	Topic string
-	// CacheBytes is the size of the block cache, out of which Pebble also
-	// takes its memtables; default 64 MiB.
+	// Cache is the block cache, out of which Pebble also takes its memtables.
+	// All generations use it, and it may be shared by several tables.
+	Cache *pebble.Cache
+	// CacheBytes is the size of the block cache that each generation gets
+	// without Cache; default 64 MiB.
 	CacheBytes int64
 	// MemTableBytes is the size of one memtable; default 16 MiB.
 	MemTableBytes int64
@@ -56,8 +59,9 @@ func (o *Options) setDefaults() {
 const pebbleFormat = pebble.FormatValueSeparation
 
 // pebbleOptions returns the options for one generation.
-func (o *Options) pebbleOptions(fail *failure, behind *backlog, compactions *scheduler) (*pebble.Options, error) {
+func (o *Options) pebbleOptions(fail *failure, behind *backlog, compactions *scheduler, moved func()) (*pebble.Options, error) {
 	p := &pebble.Options{
+		Cache:        o.Cache,
 		CacheSize:    o.CacheBytes,
 		MemTableSize: uint64(o.MemTableBytes),
 		// Two memtables may wait for their flush while a third is filled.
@@ -97,7 +101,7 @@ func (o *Options) pebbleOptions(fail *failure, behind *backlog, compactions *sch
 	logger := &pebbleLogger{log: o.Logger, fail: fail}
 	p.Logger = logger
 	p.LoggerAndTracer = nil
-	listener := o.listener(fail, behind)
+	listener := o.listener(fail, behind, moved)
 	if p.EventListener != nil {
 		listener = pebble.TeeEventListener(listener, *p.EventListener)
 	}
@@ -113,7 +117,7 @@ func (o *Options) pebbleOptions(fail *failure, behind *backlog, compactions *sch
 }
 
 // listener returns what the store itself has to hear of Pebble.
-func (o *Options) listener(fail *failure, behind *backlog) pebble.EventListener {
+func (o *Options) listener(fail *failure, behind *backlog, moved func()) pebble.EventListener {
 	return pebble.EventListener{
 		// Pebble tries again. A write never gets here, see failFS.
 		BackgroundError: func(err error) { o.Logger.Warn("store: background error", "err", err) },
@@ -121,8 +125,8 @@ func (o *Options) listener(fail *failure, behind *backlog) pebble.EventListener 
 			o.Logger.Error("store: damaged file", "path", i.Path, "err", i.Details)
 			fail.set(fmt.Errorf("%w: %s: %w", ErrCorrupt, i.Path, i.Details))
 		},
-		FlushEnd:      func(pebble.FlushInfo) { behind.touch() },
-		CompactionEnd: func(pebble.CompactionInfo) { behind.touch() },
+		FlushEnd:      func(pebble.FlushInfo) { behind.touch(); moved() },
+		CompactionEnd: func(pebble.CompactionInfo) { behind.touch(); moved() },
 	}
 }
 

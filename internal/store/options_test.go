@@ -75,7 +75,7 @@ func TestTuneCannotTakeAwayWhatTheStoreReliesOn(t *testing.T) {
 	require.NoError(t, snapshot(t, g).Scan(nil, nil, func(k []byte, _ *Row) bool { keys = append(keys, string(k)); return true }))
 	require.Equal(t, []string{"a", "b"}, keys)
 
-	p, err := o.pebbleOptions(newFailure(), newBacklog(), newScheduler())
+	p, err := o.pebbleOptions(newFailure(), newBacklog(), newScheduler(), func() {})
 	require.NoError(t, err)
 	require.Nil(t, p.LoggerAndTracer, "it would take the place of the logger")
 	require.IsType(t, &pebbleLogger{}, p.Logger)
@@ -165,7 +165,7 @@ func TestDefaults(t *testing.T) {
 	require.Equal(t, int64(16<<20), o.MemTableBytes)
 	require.NotNil(t, o.Logger)
 	bl := newBacklog()
-	p, err := o.pebbleOptions(newFailure(), bl, newScheduler())
+	p, err := o.pebbleOptions(newFailure(), bl, newScheduler(), func() {})
 	require.NoError(t, err)
 	require.Equal(t, int64(64<<20), p.CacheSize)
 	require.Equal(t, uint64(16<<20), p.MemTableSize)

@@ -2,9 +2,13 @@ package store
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
+	"sync"
+	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -33,23 +37,19 @@ func (g *Generation) Get(key []byte) (v View, ok bool, err error) {
 	if !g.use.enter() {
 		return v, false, ErrClosed
 	}
-	var buf [64]byte
-	b, closer, err := g.db.Get(appendRowKey(buf[:0], key))
+	c, err := g.cursors.get()
 	if err != nil {
 		defer g.use.leave()
-		if errors.Is(err, pebble.ErrNotFound) {
-			return v, false, nil
-		}
 		return v, false, g.readError(err)
 	}
-	v.closer, v.g = closer, g
-	if v.Row, err = parseRow(b); err != nil {
+	v.closer, v.g = c, g
+	if v.Row, ok, err = c.seek(key); err != nil {
 		v.Close()
-		return View{}, false, err
+		return View{}, false, g.readError(err)
 	}
 	// The log start is taken after the row was read: a row that it lets
 	// through was there when the read began.
-	if g.state.Load().Gone(&v.Row) {
+	if !ok || g.state.Load().Gone(v.Partition, v.Offset) {
 		v.Close()
 		return View{}, false, nil
 	}
@@ -71,37 +71,65 @@ func (g *Generation) readError(err error) error {
 	return fmt.Errorf("store: cannot read: %w", err)
 }
 
-// GetMany looks up keys that are sorted and distinct, and calls fn for each in
-// order; ok is false for a key without a row. row's memory is valid during the
-// call only. Each row is as new as a Get at the time of the call gives. An error
-// of fn ends it and is returned as it is; other errors are those of Get.
+// manyStep is how many keys of GetMany are looked up at a time by one goroutine.
+const manyStep = 16
+
+// GetMany looks up keys that are sorted and distinct, and calls fn for each; ok
+// is false for a key without a row. Many keys are spread over the cores: then fn
+// is called by several goroutines at a time and not in order. row's memory is
+// valid during the call only. Each row is as new as a Get at the time of GetMany's
+// call gives. An error of fn ends it and is returned as it is; other errors are
+// those of Get.
 func (g *Generation) GetMany(keys [][]byte, fn func(i int, row *Row, ok bool) error) error {
 	if !g.use.enter() {
 		return ErrClosed
 	}
 	defer g.use.leave()
-	if len(keys) == 0 {
-		return nil
-	}
-	it, err := g.db.NewIter(&pebble.IterOptions{LowerBound: rowsLower, UpperBound: rowsUpper, UseL6Filters: true})
-	if err != nil {
-		return g.readError(err)
-	}
-	// It repeats an error that is returned below.
-	defer func() { _ = it.Close() }()
-	s := g.state.Load()
-	var stored []byte
-	for i, key := range keys {
-		stored = appendRowKey(stored[:0], key)
-		row, ok, err := seekRow(it, stored)
+	var next atomic.Int64
+	var failed atomic.Bool
+	work := func() error {
+		c, err := g.cursors.get()
 		if err != nil {
 			return g.readError(err)
 		}
-		if err := fn(i, &row, ok && !s.Gone(&row)); err != nil {
-			return err
+		defer g.cursors.put(c)
+		s := g.state.Load()
+		for !failed.Load() {
+			from := int(next.Add(manyStep)) - manyStep
+			if from >= len(keys) {
+				break
+			}
+			for i := from; i < min(from+manyStep, len(keys)); i++ {
+				row, ok, err := c.seek(keys[i])
+				if err != nil {
+					err = g.readError(err)
+				} else {
+					err = fn(i, &row, ok && !s.Gone(row.Partition, row.Offset))
+				}
+				if err != nil {
+					failed.Store(true)
+					return err
+				}
+			}
 		}
+		return nil
 	}
-	return nil
+	steps := (len(keys) + manyStep - 1) / manyStep
+	if steps == 0 {
+		return nil
+	}
+	helpers := min(runtime.GOMAXPROCS(0), steps) - 1
+	if helpers == 0 {
+		return work()
+	}
+	errs := make([]error, helpers+1)
+	var wg sync.WaitGroup
+	for i := range helpers {
+		wg.Go(func() { errs[i] = work() })
+	}
+	errs[helpers] = work()
+	wg.Wait()
+	return cmp.Or(errs...)
 }
 
 // seekRow reads the row of one stored key.

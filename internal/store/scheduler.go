@@ -23,6 +23,7 @@ type scheduler struct {
 	poke chan struct{}          // gets a token when something may be granted
 	stop chan struct{}
 	loop sync.WaitGroup
+	tick func() // called every grantInterval
 
 	mu      sync.Mutex
 	running int // grants given, or about to be
@@ -30,7 +31,7 @@ type scheduler struct {
 }
 
 func newScheduler() *scheduler {
-	return &scheduler{poke: make(chan struct{}, 1), stop: make(chan struct{})}
+	return &scheduler{poke: make(chan struct{}, 1), stop: make(chan struct{}), tick: func() {}}
 }
 
 // hold keeps compactions from beginning, until release. Those that run go on.
@@ -98,6 +99,7 @@ func (s *scheduler) grantLoop() {
 	for {
 		select {
 		case <-tick.C:
+			s.tick()
 		case <-s.poke:
 		case <-s.stop:
 			return

@@ -80,7 +80,7 @@ func (s *Snapshot) Get(key []byte) (v View, ok bool, err error) {
 		return v, false, s.g.readError(err)
 	}
 	row, err := parseRow(b)
-	if err != nil || s.state.Gone(&row) {
+	if err != nil || s.state.Gone(row.Partition, row.Offset) {
 		_ = closer.Close()
 		return v, false, err
 	}
@@ -94,7 +94,7 @@ func (s *Snapshot) Get(key []byte) (v View, ok bool, err error) {
 // Errors are those of Get.
 func (s *Snapshot) Scan(from, to []byte, fn func(key []byte, row *Row) bool) error {
 	return s.scan(from, to, func(key []byte, row *Row) bool {
-		return s.state.Gone(row) || fn(key, row)
+		return s.state.Gone(row.Partition, row.Offset) || fn(key, row)
 	})
 }
 

@@ -91,9 +91,10 @@ func (s *State) Get(p int32) Partition {
 	return s.Partitions[p]
 }
 
-// Gone reports whether a row is below the log start of its partition.
-func (s *State) Gone(r *Row) bool {
-	return int(r.Partition) < len(s.Partitions) && r.Offset < s.Partitions[r.Partition].LogStart
+// Gone reports whether a row of that place is below the log start of its
+// partition.
+func (s *State) Gone(partition int32, offset int64) bool {
+	return int(partition) < len(s.Partitions) && offset < s.Partitions[partition].LogStart
 }
 
 const (

@@ -70,10 +70,10 @@ func TestStateAtGrows(t *testing.T) {
 
 func TestGone(t *testing.T) {
 	s := State{Partitions: []Partition{{LogStart: 5}, {}}}
-	require.True(t, s.Gone(&Row{Partition: 0, Offset: 4}))
-	require.False(t, s.Gone(&Row{Partition: 0, Offset: 5}))
-	require.False(t, s.Gone(&Row{Partition: 1, Offset: 0}))
-	require.False(t, s.Gone(&Row{Partition: 2, Offset: 0}), "nothing is known of the partition")
+	require.True(t, s.Gone(0, 4))
+	require.False(t, s.Gone(0, 5))
+	require.False(t, s.Gone(1, 0))
+	require.False(t, s.Gone(2, 0), "nothing is known of the partition")
 }
 
 // TestTimesAreKeptInMilliseconds also expects the zero time, which means never,
