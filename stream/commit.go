@@ -90,7 +90,7 @@ func (w *Worker) commit(ctx context.Context, parts []*partition) error {
 
 func (w *Worker) commitOffsets(ctx context.Context, offsets map[string]map[int32]kgo.EpochOffset, byPlace map[topicPartition]*partition) error {
 	if before := w.cfg.beforeCommit; before != nil {
-		if err := guard("BeforeCommit", 0, func(int) error { return before(ctx) }); err != nil {
+		if err := guard("BeforeCommit", func() error { return before(ctx) }); err != nil {
 			return &errBeforeCommit{err}
 		}
 	}

@@ -22,6 +22,7 @@ func (w *Worker) consume(ctx context.Context) {
 			w.fail(err)
 			return
 		}
+		var full []*partition
 		fetches.EachPartition(func(f kgo.FetchTopicPartition) {
 			if len(f.Records) == 0 {
 				return
@@ -29,14 +30,23 @@ func (w *Worker) consume(ctx context.Context) {
 			w.mu.Lock()
 			p := w.parts[topicPartition{f.Topic, f.Partition}]
 			w.mu.Unlock()
-			if p != nil {
-				p.deliver(f.Records)
+			if p != nil && p.deliver(f.Records, w.logEnd(&f.FetchPartition)) {
+				full = append(full, p)
 			}
 		})
 		// Rebalances wait until here, so that no partition is given away
 		// between the poll and its queue.
 		w.client.AllowRebalance()
+		w.awaitRoom(ctx, full)
 	}
+}
+
+// logEnd is where what can be read of a partition ended when it was fetched.
+func (w *Worker) logEnd(f *kgo.FetchPartition) int64 {
+	if w.cfg.uncommitted {
+		return f.HighWatermark
+	}
+	return f.LastStableOffset
 }
 
 // fetchErrors returns the error that ends the run, if there is one.
@@ -93,8 +103,8 @@ func (p *partition) fetchPosition() int64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
-	case len(p.queue) > 0:
-		return p.queue[len(p.queue)-1].Offset + 1
+	case p.queue.n > 0:
+		return p.queue.last().Offset + 1
 	case p.track.next.Offset >= 0:
 		return p.track.next.Offset
 	}
@@ -218,7 +228,7 @@ func (w *Worker) partsOf(m map[string][]int32) []*partition {
 func (w *Worker) forget(parts []*partition) {
 	for _, p := range parts {
 		p.mu.Lock()
-		p.queue = nil
+		p.queue = queue{}
 		if p.paused {
 			p.resume()
 		}

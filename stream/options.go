@@ -107,7 +107,8 @@ func InstanceID(id string) Opt { return opt(func(c *config) { c.instance = id })
 // DisableIdempotentWrite, ManualFlushing, ConsumePartitions, ConsumeRegex and
 // KeepRetryableFetchErrors are refused by [New]. MaxBufferedRecords is
 // unbounded unless it is set here, since [MaxInFlight] bounds each partition
-// by itself.
+// by itself. FetchMaxWait is 500 ms unless it is set here: a partition that was
+// paused may have to wait that long.
 func Kafka(opts ...kgo.Opt) Opt {
 	return opt(func(c *config) { c.kafka = append(c.kafka, opts...) })
 }
@@ -187,9 +188,13 @@ func (c *config) asking() []kgo.Opt {
 
 // shared returns the options of every client.
 func (c *config) shared() []kgo.Opt {
-	return append(append([]kgo.Opt{kgo.MaxBufferedRecords(maxBuffered)}, c.kafka...),
+	return append(append([]kgo.Opt{kgo.MaxBufferedRecords(maxBuffered), kgo.FetchMaxWait(fetchWait)}, c.kafka...),
 		kgo.SeedBrokers(c.brokers...), kgo.RequiredAcks(kgo.AllISRAcks()))
 }
+
+// fetchWait is how long a broker may keep a fetch that finds nothing. A partition
+// that is resumed waits for it; kgo's own 5 s would be felt.
+const fetchWait = 500 * time.Millisecond
 
 // maxBuffered is no limit: a limit of the client would let one partition's
 // unacknowledged outputs stall all others.

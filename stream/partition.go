@@ -21,12 +21,6 @@ const (
 	abandonGrace = time.Second
 )
 
-// release gives one reference up.
-func (in *input) release() { in.refs.Add(-1) }
-
-// retain takes one more reference.
-func (in *input) retain() { in.refs.Add(1) }
-
 // partition is one assigned partition: its queue, its goroutine, its tracker.
 // A partition that is lost and assigned again is another one.
 type partition struct {
@@ -35,20 +29,23 @@ type partition struct {
 	id     int32
 	handle rawHandler
 
-	ctx    context.Context // for user functions; ends when their work is given up
-	cancel context.CancelFunc
-	halted chan struct{} // closed to stop; what has begun may finish
-	halt   func()
-	done   chan struct{} // closed when the goroutine has ended
+	ctx     context.Context // for user functions; ends when their work is given up
+	cancel  context.CancelFunc
+	halted  chan struct{} // closed to stop; what has begun may finish
+	stopped atomic.Bool   // halted is closed, or is about to be
+	halt    func()
+	done    chan struct{} // closed when the goroutine has ended
 
 	mu     sync.Mutex
-	queue  []*kgo.Record // fetched, not begun
+	queue  queue // fetched, not begun
 	paused bool
 	busy   bool
 	track  tracker
 	start  int64 // first position, -1 if it is not known
+	end    int64 // where the log ended when something was last fetched
 
 	fetched chan struct{} // the queue has grown
+	drained chan struct{} // the queue is half empty again
 	room    chan struct{} // something was acknowledged, for who has set waiting
 	waiting atomic.Bool
 	unacked atomic.Int64 // outputs sent and not acknowledged
@@ -60,11 +57,14 @@ func newPartition(w *Worker, topic string, id int32) *partition {
 	p := &partition{
 		w: w, topic: topic, id: id,
 		halted: make(chan struct{}), done: make(chan struct{}),
-		fetched: make(chan struct{}, 1), room: make(chan struct{}, 1),
-		track: newTracker(), start: -1,
+		fetched: make(chan struct{}, 1), drained: make(chan struct{}, 1), room: make(chan struct{}, 1),
+		track: newTracker(), start: -1, end: -1,
 	}
 	p.ctx, p.cancel = context.WithCancel(w.base)
-	p.halt = sync.OnceFunc(func() { close(p.halted) })
+	p.halt = sync.OnceFunc(func() {
+		p.stopped.Store(true)
+		close(p.halted)
+	})
 	p.committed.Store(-1)
 	p.handle = w.sink.open(p)
 	return p
@@ -91,79 +91,8 @@ func (p *partition) run() {
 	}
 }
 
-// deliver queues records. It never blocks: a full queue pauses fetching.
-func (p *partition) deliver(recs []*kgo.Record) {
-	p.mu.Lock()
-	p.queue = append(p.queue, recs...)
-	if !p.paused && len(p.queue) >= p.w.cfg.maxInFlight && !p.stopping() {
-		p.paused = true
-		p.w.client.PauseFetchPartitions(p.asMap())
-	}
-	p.mu.Unlock()
-	wake(p.fetched)
-}
-
-// take waits until there is work and room for it. It returns nothing when the
-// partition is halted.
-func (p *partition) take() ([]*input, bool) {
-	limit := p.w.cfg.maxInFlight
-	defer p.waiting.Store(false)
-	for {
-		if p.stopping() {
-			p.mu.Lock()
-			p.busy = false
-			p.mu.Unlock()
-			return nil, false
-		}
-		p.mu.Lock()
-		p.busy = false
-		queued := len(p.queue)
-		p.track.advance()
-		n := min(queued, limit-p.track.size)
-		// With half the window free at least, batches do not become tiny
-		// when outputs are slower than the input.
-		if n > 0 && n >= min(queued, (limit+1)/2) {
-			ins := p.track.add(p.queue[:n])
-			clear(p.queue[:n])
-			p.queue = p.queue[n:]
-			if len(p.queue) == 0 {
-				p.queue = nil
-			}
-			p.busy = len(ins) > 0
-			if p.paused && len(p.queue) <= limit/2 {
-				p.resume()
-			}
-			p.mu.Unlock()
-			return ins, true
-		}
-		p.mu.Unlock()
-		if queued > 0 && !p.waiting.Swap(true) {
-			continue // an acknowledgement may have come before we said that we wait
-		}
-		select {
-		case <-p.fetched:
-		case <-p.room:
-		case <-p.halted:
-		}
-	}
-}
-
-// resume undoes a pause. The caller holds p.mu.
-func (p *partition) resume() {
-	p.paused = false
-	p.w.client.ResumeFetchPartitions(p.asMap())
-}
-
-func (p *partition) asMap() map[string][]int32 { return map[string][]int32{p.topic: {p.id}} }
-
-func (p *partition) stopping() bool {
-	select {
-	case <-p.halted:
-		return true
-	default:
-		return false
-	}
-}
+// stopping reports whether the partition is to begin nothing more.
+func (p *partition) stopping() bool { return p.stopped.Load() }
 
 // each calls do for the records of a batch, under the rules for errors: bad
 // records go to the policy, retryable errors are tried again, a stop abandons
@@ -181,48 +110,69 @@ func (p *partition) each(stage string, ins []*input, do func(i int) error, flush
 		}
 		return err
 	}
-	for i, in := range ins {
-		if first := i == 0 || ins[i-1] != in; first && !in.began && p.stopping() {
+	for i, attempt := 0, 0; ; {
+		at, err := p.span(stage, ins, i, do)
+		if at > i {
+			i, attempt = at, 0
+		}
+		switch {
+		case err == nil:
+			return flush()
+		case errors.Is(err, errAbandoned):
 			return end(errAbandoned)
 		}
-		for attempt := 0; ; attempt++ {
-			err := guard(stage, i, do)
-			if err == nil {
-				break
-			}
-			if other, ok := errors.AsType[*notOwn](err); ok {
-				return other.err
-			}
-			if p.ctx.Err() != nil {
-				return end(errAbandoned)
-			}
-			if codec.IsRetryable(err) {
-				if err := flush(); err != nil {
-					return err
-				}
-				if !p.backoff(attempt, stage, in, err) {
-					return errAbandoned
-				}
-				continue
-			}
-			if err := p.reject(in, stage, err); err != nil {
-				return end(err)
-			}
-			in.release()
-			break
+		if other, ok := errors.AsType[*notOwn](err); ok {
+			return other.err
 		}
+		if p.ctx.Err() != nil {
+			return end(errAbandoned)
+		}
+		if codec.IsRetryable(err) {
+			if err := flush(); err != nil {
+				return err
+			}
+			if !p.backoff(attempt, stage, ins[i], err) {
+				return errAbandoned
+			}
+			attempt++
+			continue
+		}
+		if err := p.reject(ins[i], stage, err); err != nil {
+			return end(err)
+		}
+		ins[i].release()
+		i, attempt = i+1, 0
 	}
-	return flush()
 }
 
-// guard turns a panic into an error.
-func guard(stage string, i int, do func(int) error) (err error) {
+// span calls do for the records from i on, until one fails or the partition is
+// stopped. It returns the record that it stopped at, and why; no error says that
+// all are done. A panic is an error of the record that do was called for.
+func (p *partition) span(stage string, ins []*input, from int, do func(i int) error) (i int, err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = panicError(stage, v)
 		}
 	}()
-	return do(i)
+	for i = from; i < len(ins); i++ {
+		if p.stopping() && !ins[i].began && (i == 0 || ins[i-1] != ins[i]) {
+			return i, errAbandoned
+		}
+		if err = do(i); err != nil {
+			return i, err
+		}
+	}
+	return i, nil
+}
+
+// guard turns a panic into an error.
+func guard(stage string, do func() error) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = panicError(stage, v)
+		}
+	}()
+	return do()
 }
 
 // backoff waits before another attempt. It reports false if the partition was
@@ -337,7 +287,7 @@ func (p *partition) position() (offset int64, idle bool) {
 	if offset < 0 {
 		offset = p.start
 	}
-	return offset, len(p.queue) == 0 && !p.busy && p.track.size == 0
+	return offset, p.queue.n == 0 && !p.busy && p.track.size == 0
 }
 
 // skipTo moves an idle partition's position over offsets that hold nothing to
@@ -345,7 +295,7 @@ func (p *partition) position() (offset int64, idle bool) {
 func (p *partition) skipTo(from, to int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.queue) > 0 || p.busy {
+	if p.queue.n > 0 || p.busy {
 		return
 	}
 	if p.track.next.Offset < 0 {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -38,7 +39,7 @@ func (p *partition) inputs(n int) []*input {
 	for i := range n {
 		offsets = append(offsets, p.track.next.Offset+1+int64(i))
 	}
-	return p.track.add(raws(offsets...))
+	return slices.Clone(p.track.add(raws(offsets...)))
 }
 
 // trace records what each does.
@@ -63,7 +64,7 @@ func TestEachGoesThroughAll(t *testing.T) {
 	}, tr.flush)
 	require.NoError(t, err)
 	require.Equal(t, []string{"012"}, tr.flushed)
-	require.EqualValues(t, 1, ins[0].refs.Load(), "a reference that was taken over is not released")
+	require.EqualValues(t, 1, ins[0].refs, "a reference that was taken over is not released")
 }
 
 func TestEachFlushesWhatIsBeforeAFatalError(t *testing.T) {
@@ -99,7 +100,7 @@ func TestEachReleasesWhatItSkips(t *testing.T) {
 		}
 		return nil
 	}, nil))
-	require.Equal(t, []int32{1, 0, 1}, []int32{ins[0].refs.Load(), ins[1].refs.Load(), ins[2].refs.Load()})
+	require.Equal(t, []int32{1, 0, 1}, []int32{ins[0].refs, ins[1].refs, ins[2].refs})
 	require.EqualValues(t, 1, p.w.count.skipped.Load())
 }
 
@@ -171,57 +172,6 @@ func TestEachGivesUpWhenTheContextHasEnded(t *testing.T) {
 	require.Zero(t, p.w.count.failed.Load(), "the record is not a bad one")
 }
 
-func TestTakeHandsOutWhatFits(t *testing.T) {
-	p := bare(t, MaxInFlight(4))
-	p.deliver(raws(0, 1, 2, 3, 4, 5))
-	require.True(t, p.paused)
-	first, ok := p.take()
-	require.True(t, ok)
-	require.Len(t, first, 4, "no more than the window")
-	require.False(t, p.paused, "there is room in the queue again")
-	require.True(t, p.busy)
-
-	type taken struct {
-		ins []*input
-		ok  bool
-	}
-	next := make(chan taken)
-	go func() { ins, ok := p.take(); next <- taken{ins, ok} }()
-	require.Eventually(t, p.waiting.Load, patience, time.Millisecond)
-	first[1].release()
-	wake(p.room)
-	first[0].release()
-	wake(p.room)
-	got := receive(t, next)
-	require.True(t, got.ok)
-	require.Len(t, got.ins, 2)
-	require.EqualValues(t, 4, got.ins[0].rec.Offset)
-
-	go func() { ins, ok := p.take(); next <- taken{ins, ok} }()
-	p.halt()
-	require.False(t, receive(t, next).ok, "a halted partition takes nothing")
-	require.False(t, p.busy)
-}
-
-func TestTakeWaitsForAFairShareOfTheWindow(t *testing.T) {
-	p := bare(t, MaxInFlight(10))
-	p.deliver(raws(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19))
-	first, _ := p.take()
-	require.Len(t, first, 10)
-	next := make(chan []*input)
-	go func() { ins, _ := p.take(); next <- ins }()
-	for i, in := range first[:5] {
-		select {
-		case ins := <-next:
-			t.Fatalf("a batch of %d after %d acknowledgements", len(ins), i)
-		default:
-		}
-		in.release()
-		wake(p.room)
-	}
-	require.Len(t, receive(t, next), 5)
-}
-
 func TestOutputsAreBounded(t *testing.T) {
 	e := onFake(t)
 	in, out := e.topic("in", 1), e.topic("out", 1)
@@ -258,7 +208,7 @@ func TestSkipToLeavesAPartitionAloneThatIsNotIdle(t *testing.T) {
 	p.skipTo(3, 5)
 	require.EqualValues(t, 5, p.frontier().Offset)
 
-	p.deliver(raws(6))
+	p.deliver(raws(6), 7)
 	p.skipTo(5, 9)
 	require.EqualValues(t, 5, p.frontier().Offset, "records have come")
 	ins, _ := p.take()

@@ -219,7 +219,7 @@ func TestStopDoesNotWaitForRetries(t *testing.T) {
 }
 
 func TestPanicErrorKeepsTheStack(t *testing.T) {
-	err := guard("map", 0, func(int) error { panic(fmt.Errorf("boom")) })
+	err := guard("map", func() error { panic(fmt.Errorf("boom")) })
 	pe, ok := errors.AsType[*PanicError](err)
 	require.True(t, ok)
 	require.Equal(t, "boom", pe.Value)

@@ -192,7 +192,7 @@ func partitionStats(parts []*partition) []PartitionStats {
 		all = append(all, PartitionStats{
 			Topic: p.topic, Partition: p.id,
 			Committed: p.committed.Load(), Position: p.track.next.Offset,
-			Queued: len(p.queue), InFlight: p.track.unfinished(), Paused: p.paused,
+			Queued: p.queue.n, InFlight: p.track.unfinished(), Paused: p.paused,
 		})
 		p.mu.Unlock()
 	}

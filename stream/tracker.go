@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"slices"
 	"sync/atomic"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -13,7 +14,7 @@ import (
 // back.
 type input struct {
 	rec  *kgo.Record
-	refs atomic.Int32
+	refs int32 // atomic
 
 	// began is set when an output was produced or a user's sink was called.
 	// From then on a stop lets the input finish, so that a clean stop leaves
@@ -24,14 +25,28 @@ type input struct {
 	rejected bool
 }
 
+// release gives one reference up.
+func (in *input) release() { atomic.AddInt32(&in.refs, -1) }
+
+// retain takes one more reference.
+func (in *input) retain() { atomic.AddInt32(&in.refs, 1) }
+
+// done reports whether nothing refers to the input any more.
+func (in *input) done() bool { return atomic.LoadInt32(&in.refs) == 0 }
+
+// keepSegments bounds the memory kept for inputs to come.
+const keepSegments = 16
+
 // tracker knows which offset of a partition may be committed: the one after
 // the last input before the first that is not done. Inputs are kept in offset
 // order; finishing them is lock-free and in any order, everything else needs
 // the partition's lock.
 type tracker struct {
 	segments [][]input
-	head     int // inputs of segments[0] that the frontier has passed
-	size     int // inputs at or after the frontier
+	head     int       // inputs of segments[0] that the frontier has passed
+	size     int       // inputs at or after the frontier
+	free     [][]input // memory of segments that are done
+	visible  []*input  // what add returned
 
 	next     kgo.EpochOffset // after the last input added or skipped; -1 before any
 	frontier kgo.EpochOffset // what may be committed; -1 before any
@@ -43,25 +58,36 @@ func newTracker() tracker {
 
 // add takes records in offset order and returns those that operators have to
 // see, each with one reference. Control records are done at once: they only
-// move the position.
+// move the position. What is returned is valid until the next call.
 func (t *tracker) add(recs []*kgo.Record) []*input {
 	if len(recs) == 0 {
 		return nil
 	}
-	segment := make([]input, len(recs))
-	visible := make([]*input, 0, len(recs))
+	segment := t.segment(len(recs))
+	t.visible = t.visible[:0]
 	for i, r := range recs {
 		in := &segment[i]
-		in.rec = r
+		*in = input{rec: r}
 		if !r.Attrs.IsControl() {
-			in.refs.Store(1)
-			visible = append(visible, in)
+			in.refs = 1
+			t.visible = append(t.visible, in)
 		}
 	}
 	t.segments = append(t.segments, segment)
 	t.size += len(segment)
 	t.next = after(recs[len(recs)-1])
-	return visible
+	return t.visible
+}
+
+// segment returns memory for n inputs: that of inputs which are done, if there is
+// some. Whoever gives the last reference up does not touch the input again.
+func (t *tracker) segment(n int) []input {
+	if last := len(t.free) - 1; last >= 0 && cap(t.free[last]) >= n {
+		s := t.free[last][:n]
+		t.free = t.free[:last]
+		return s
+	}
+	return make([]input, n, max(n, min(chunk, 2*n)))
 }
 
 // advance moves the frontier over inputs that are done and returns it. The
@@ -69,18 +95,25 @@ func (t *tracker) add(recs []*kgo.Record) []*input {
 func (t *tracker) advance() kgo.EpochOffset {
 	for len(t.segments) > 0 {
 		segment := t.segments[0]
-		for t.head < len(segment) && segment[t.head].refs.Load() == 0 {
-			t.frontier = after(segment[t.head].rec)
-			segment[t.head].rec = nil
+		from := t.head
+		for t.head < len(segment) && segment[t.head].done() {
 			t.head++
-			t.size--
+		}
+		if t.head > from {
+			t.frontier = after(segment[t.head-1].rec)
+			t.size -= t.head - from
+			for i := from; i < t.head; i++ {
+				segment[i].rec = nil
+			}
 		}
 		if t.head < len(segment) {
 			return t.frontier
 		}
-		t.segments[0] = nil
-		t.segments = t.segments[1:]
+		t.segments = slices.Delete(t.segments, 0, 1)
 		t.head = 0
+		if len(t.free) < keepSegments {
+			t.free = append(t.free, segment)
+		}
 	}
 	// Everything is done, so what was skipped at the end counts too.
 	t.frontier = t.next
@@ -96,7 +129,7 @@ func (t *tracker) unfinished() int {
 			from = t.head
 		}
 		for j := from; j < len(segment); j++ {
-			if segment[j].refs.Load() > 0 {
+			if !segment[j].done() {
 				n++
 			}
 		}
