@@ -4,9 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -18,71 +19,48 @@ import (
 func TestMain(m *testing.M) {
 	if len(os.Args) == 3 && os.Args[1] == childFlag {
 		// A measurement of the tests runs in the test binary.
-		os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
+		os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 	}
 	os.Exit(kafkatest.Main(m, goleak.IgnoreTopFunction("github.com/rcrowley/go-metrics.(*meterArbiter).tick")))
 }
 
-// Every peer in Go fills its table from a real broker, finds the rows, and is in
-// the table and in the file of results.
-func TestASmallRun(t *testing.T) {
-	b := kafkatest.Real(t)
-	out := filepath.Join(t.TempDir(), "out.json")
-	var stdout, stderr bytes.Buffer
-	code := run(t.Context(), []string{
-		"-brokers", b.Addrs()[0], "-rows", "2000", "-rounds", "2", "-lookups", "100",
-		"-peers", "raw,enrich,gomap,goka", "-out", out,
-	}, &stdout, &stderr)
-	require.Zero(t, code, stderr.String())
-	for _, want := range []string{"| raw |", "| enrich |", "| gomap |", "| goka |", "bootstrap_vs_raw ", "bootstrap_vs_goka "} {
-		require.Contains(t, stdout.String(), want)
-	}
-	content, err := os.ReadFile(out)
+// small runs the program with little of everything on the fake broker, and
+// returns what it printed and the results that it wrote.
+func small(t *testing.T, args ...string) (stdout string, r results, dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	var out, errs bytes.Buffer
+	args = append([]string{"-small", "-fake", "-rows", "2000", "-rounds", "1", "-out", dir}, args...)
+	require.Zero(t, run(t.Context(), args, strings.NewReader(""), &out, &errs), errs.String())
+	content, err := os.ReadFile(filepath.Join(dir, "results.json"))
 	require.NoError(t, err)
-	var r results
 	require.NoError(t, json.Unmarshal(content, &r))
-	for _, peer := range []string{"raw", "enrich", "gomap", "goka"} {
-		require.Len(t, r.Samples[peer], 2, peer)
-		require.Positive(t, r.Samples[peer][0].Seconds)
-	}
-	require.Positive(t, r.Samples["enrich"][0].LookupNs)
-	require.Empty(t, r.Absent)
+	return out.String(), r, dir
 }
 
-func TestBadArguments(t *testing.T) {
-	for _, args := range [][]string{{"-rows", "0"}, {"-rounds", "0"}, {"-lookups", "-1"}, {"stray"}, {"-nonsense"}} {
-		var stdout, stderr bytes.Buffer
-		require.Equal(t, 2, run(t.Context(), args, &stdout, &stderr), args)
-		require.NotEmpty(t, stderr.String())
-		require.Empty(t, stdout.String())
+// Every key figure of a quick run is a line of its own, and nothing else is
+// printed. Each is there but that of Kafka Streams, which the fake broker cannot
+// serve.
+func TestQuickPrintsEachKeyFigureOnce(t *testing.T) {
+	out, r, _ := small(t, "-quick")
+	var names []string
+	for line := range strings.Lines(out) {
+		fields := strings.Fields(line)
+		require.Len(t, fields, 3, line)
+		names = append(names, fields[0])
+		if fields[0] == "bootstrap_vs_kstreams" {
+			require.Equal(t, "absent", fields[1])
+			continue
+		}
+		var value float64
+		_, err := fmt.Sscan(fields[1], &value)
+		require.NoError(t, err, line)
+		require.Positive(t, value, line)
 	}
-}
-
-func TestRatiosAreOfOneRound(t *testing.T) {
-	r := newResults(settings{rows: 10, peers: "enrich,other,gone"})
-	for _, s := range [][2]float64{{1, 4}, {2, 4}, {1, 9}} {
-		r.add("enrich", sample{Seconds: s[0]})
-		r.add("other", sample{Seconds: s[1]})
-	}
-	r.leaveOut("gone", errors.New("no java"))
-	require.True(t, r.absent("gone"))
-	require.InDelta(t, 4, r.ratio("other"), 0.001)
-	var out bytes.Buffer
-	r.print(&out)
-	require.Contains(t, out.String(), "bootstrap_vs_other 4.00 ratio")
-	require.Contains(t, out.String(), "| gone | absent: no java |")
-	require.Contains(t, out.String(), "| enrich | 1.00 s |")
-}
-
-// goka computes the partition of a key by this hash; it would not find the rows
-// elsewhere.
-func TestPartitionsAreThoseOfGoka(t *testing.T) {
-	seen := map[int32]int{}
-	for i := range 1000 {
-		p := partitionOf(key(i))
-		require.GreaterOrEqual(t, p, int32(0))
-		require.Less(t, p, int32(devicePartitions))
-		seen[p]++
-	}
-	require.Len(t, seen, devicePartitions)
+	require.Equal(t, []string{
+		"bootstrap_vs_raw", "bootstrap_vs_goka", "bootstrap_vs_kstreams", "lookup_hot_ns", "lookup_hot_scaling_2", "lookup_uniform_ns",
+		"lookup_absent_ns", "batch_ns_per_key", "join_cached_vs_read", "join_cold_vs_read", "rss_mb_100k", "rss_mb_1m", "restart_ms",
+	}, names)
+	require.Len(t, r.Absent, 1)
+	require.Equal(t, peerKStreams, r.Absent[0].Name)
 }
