@@ -40,15 +40,12 @@ type Processor[K, V, K2, V2 any] interface {
 // the call and not safe for concurrent use.
 type Output[K, V any] struct {
 	n     int
-	emits []emit[K, V]
+	recs  []Record[K, V] // emitted
+	from  []int          // the input of each
+	mixed bool           // they are not in the order of inputs
 	drops []dropped
 	fails []failure
 	err   error
-}
-
-type emit[K, V any] struct {
-	i   int
-	rec Record[K, V]
 }
 
 type dropped struct {
@@ -66,7 +63,9 @@ type failure struct {
 // in the order emitted. Of rec's place and time, see [Record].
 func (o *Output[K, V]) Emit(i int, rec Record[K, V]) {
 	if o.check(i) {
-		o.emits = append(o.emits, emit[K, V]{i, rec})
+		o.mixed = o.mixed || len(o.from) > 0 && i < o.from[len(o.from)-1]
+		o.recs = append(o.recs, rec)
+		o.from = append(o.from, i)
 	}
 }
 
@@ -99,14 +98,23 @@ func (o *Output[K, V]) check(i int) bool {
 }
 
 func (o *Output[K, V]) reset(n int) {
-	clear(o.emits)
-	o.n, o.emits, o.drops, o.fails, o.err = n, o.emits[:0], o.drops[:0], o.fails[:0], nil
+	clear(o.recs)
+	o.n, o.recs, o.from, o.mixed, o.drops, o.fails, o.err = n, o.recs[:0], o.from[:0], false, o.drops[:0], o.fails[:0], nil
 }
 
 // sort puts everything in the order of inputs.
 func (o *Output[K, V]) sort() {
-	if byEmit := func(a, b emit[K, V]) int { return a.i - b.i }; !slices.IsSortedFunc(o.emits, byEmit) {
-		slices.SortStableFunc(o.emits, byEmit)
+	if o.mixed {
+		order := make([]int, len(o.from))
+		for j := range order {
+			order[j] = j
+		}
+		slices.SortStableFunc(order, func(a, b int) int { return o.from[a] - o.from[b] })
+		recs, from := make([]Record[K, V], len(order)), make([]int, len(order))
+		for j, k := range order {
+			recs[j], from[j] = o.recs[k], o.from[k]
+		}
+		o.recs, o.from = recs, from
 	}
 	slices.SortStableFunc(o.fails, func(a, b failure) int { return a.i - b.i })
 }
@@ -142,7 +150,7 @@ type stage[K, V, K2, V2 any] struct {
 	pt   *partition
 	next handler[K2, V2]
 	out  Output[K2, V2]
-	send batch[K2, V2]
+	ins  []*input // of what is handed on
 }
 
 func (st *stage[K, V, K2, V2]) handle(b batch[K, V]) error {
@@ -194,12 +202,13 @@ func (st *stage[K, V, K2, V2]) call(recs []Record[K, V]) (err error) {
 // tried again or that ends the run. It returns how many inputs are settled and
 // the error of the one after them.
 func (st *stage[K, V, K2, V2]) settle(b batch[K, V]) (int, error) {
-	st.out.sort()
+	out := &st.out
+	out.sort()
 	end := len(b.recs)
 	var stop error
-	rejected := make(map[int]bool, len(st.out.fails))
-	for _, f := range st.out.fails {
-		if rejected[f.i] {
+	rejected := out.fails[:0] // one of each input
+	for _, f := range out.fails {
+		if len(rejected) > 0 && rejected[len(rejected)-1].i == f.i {
 			continue
 		}
 		if codec.IsRetryable(f.err) {
@@ -210,29 +219,74 @@ func (st *stage[K, V, K2, V2]) settle(b batch[K, V]) (int, error) {
 			end, stop = f.i, err
 			break
 		}
-		rejected[f.i] = true
+		rejected = append(rejected, f)
 	}
-	for _, d := range st.out.drops {
-		if d.i < end && !rejected[d.i] {
+	isRejected := func(i int) bool {
+		return slices.ContainsFunc(rejected, func(f failure) bool { return f.i == i })
+	}
+	for _, d := range out.drops {
+		if d.i < end && !isRejected(d.i) {
 			st.pt.drop(b.ins[d.i], d.reason)
 		}
 	}
-	for i := range st.out.emits {
-		e := &st.out.emits[i]
-		if e.i < end && !rejected[e.i] {
-			inherit(&e.rec, &b.recs[e.i])
-			b.ins[e.i].retain()
-			st.send.add(e.rec, b.ins[e.i])
-		}
-	}
-	for _, in := range b.ins[:end] {
-		in.release()
-	}
-	if err := pass(&st.send, st.next); err != nil {
+	st.handOver(b, end, rejected)
+	err := st.passOn()
+	if err != nil {
 		// It is about a record before the one that stop is about.
 		return end, err
 	}
 	return end, stop
+}
+
+// handOver moves what was emitted for the inputs below end, and not rejected, to
+// the front of out.recs, with its inputs in st.ins. An input's reference goes to
+// its first record; it is given up if there is none.
+func (st *stage[K, V, K2, V2]) handOver(b batch[K, V], end int, rejected []failure) {
+	out := &st.out
+	st.ins = st.ins[:0]
+	next := 0 // the first input that still has its reference
+	for j, i := range out.from {
+		if i >= end {
+			break
+		}
+		for len(rejected) > 0 && rejected[0].i < i {
+			rejected = rejected[1:]
+		}
+		if len(rejected) > 0 && rejected[0].i == i {
+			continue
+		}
+		in := b.ins[i]
+		if i < next {
+			in.retain()
+		} else {
+			for ; next < i; next++ {
+				b.ins[next].release()
+			}
+			next++
+		}
+		n := len(st.ins)
+		if n != j {
+			out.recs[n] = out.recs[j]
+		}
+		inherit(&out.recs[n], &b.recs[i])
+		st.ins = append(st.ins, in)
+	}
+	for ; next < end; next++ {
+		b.ins[next].release()
+	}
+}
+
+// passOn hands on what handOver has left, and keeps nothing of it.
+func (st *stage[K, V, K2, V2]) passOn() error {
+	n := len(st.ins)
+	if n == 0 {
+		return nil
+	}
+	err := st.next(batch[K2, V2]{recs: st.out.recs[:n], ins: st.ins})
+	clear(st.out.recs)
+	clear(st.ins)
+	st.out.recs, st.ins = st.out.recs[:0], st.ins[:0]
+	return err
 }
 
 func panicError(stage string, v any) error {

@@ -17,7 +17,7 @@ const (
 	// full queue is given some time to be worked off before its partition is
 	// paused: less if another partition could be read meanwhile.
 	pauseAfter       = 250 * time.Millisecond
-	pauseAfterOthers = 20 * time.Millisecond
+	pauseAfterOthers = 100 * time.Millisecond
 )
 
 // queue holds the records of some fetches, in order.

@@ -80,6 +80,26 @@ func (b *batch[K, V]) add(r Record[K, V], in *input) {
 	b.ins = append(b.ins, in)
 }
 
+// next adds a record for an input and returns it, to be filled in. It holds
+// whatever was there before.
+func (b *batch[K, V]) next(in *input) *Record[K, V] {
+	n := len(b.recs)
+	if n < cap(b.recs) {
+		b.recs = b.recs[:n+1]
+	} else {
+		b.recs = append(b.recs, Record[K, V]{})
+	}
+	b.ins = append(b.ins, in)
+	return &b.recs[n]
+}
+
+// undo removes the record that was added last.
+func (b *batch[K, V]) undo() {
+	n := len(b.recs) - 1
+	b.recs[n] = Record[K, V]{}
+	b.recs, b.ins = b.recs[:n], b.ins[:n]
+}
+
 // reset empties b and keeps its memory, but nothing that its records refer to.
 func (b *batch[K, V]) reset() {
 	clear(b.recs)

@@ -44,51 +44,20 @@ func From[K, V any](topic string, key codec.Codec[K], value codec.Codec[V]) *Str
 		s.plan = s.plan.with(fmt.Errorf("stream: From(%q) needs a key codec and a value codec", topic))
 	}
 	s.open = func(p *partition, next handler[K, V]) rawHandler {
+		d := newDecoder(key, value)
 		out := new(batch[K, V])
 		flush := func() error { return pass(out, next) }
 		return func(ins []*input) error {
 			return p.each("decode", ins, func(i int) error {
-				r, err := decode(ins[i], key, value)
-				if err == nil {
-					out.add(r, ins[i])
+				err := d.decode(ins[i].rec, out.next(ins[i]))
+				if err != nil {
+					out.undo()
 				}
 				return err
 			}, flush)
 		}
 	}
 	return s
-}
-
-func decode[K, V any](in *input, key codec.Codec[K], value codec.Codec[V]) (Record[K, V], error) {
-	raw := in.rec
-	r := Record[K, V]{
-		NullKey: raw.Key == nil, NullValue: raw.Value == nil,
-		Timestamp: raw.Timestamp, Headers: raw.Headers,
-		Topic: raw.Topic, Partition: raw.Partition, Offset: raw.Offset,
-	}
-	var err error
-	if !r.NullKey {
-		m := codec.Meta{Topic: raw.Topic, Part: codec.Key, Headers: &raw.Headers}
-		if r.Key, err = key.Decode(raw.Key, m); err != nil {
-			return r, namePart(codec.Key, err)
-		}
-	}
-	if !r.NullValue {
-		m := codec.Meta{Topic: raw.Topic, Part: codec.Value, Headers: &raw.Headers}
-		if r.Value, err = value.Decode(raw.Value, m); err != nil {
-			return r, namePart(codec.Value, err)
-		}
-	}
-	return r, nil
-}
-
-// namePart makes sure that the error of a user's own codec says which half of
-// the record it is about.
-func namePart(part codec.Part, err error) error {
-	if _, ok := errors.AsType[*codec.Error](err); ok {
-		return err
-	}
-	return fmt.Errorf("%s: %w", part, err)
 }
 
 // pass hands out's records on and empties it.

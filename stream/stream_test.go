@@ -3,67 +3,11 @@ package stream
 import (
 	"errors"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
-	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/globaltable/enrich/codec"
 )
-
-// metaCodec notes what it is told.
-type metaCodec struct {
-	codec.Codec[string]
-	told *[]codec.Meta
-}
-
-func (c metaCodec) Decode(b []byte, m codec.Meta) (string, error) {
-	*c.told = append(*c.told, m)
-	if string(b) == "bad" {
-		return "", errors.New("cannot")
-	}
-	return string(b), nil
-}
-
-func decodeOf(raw *kgo.Record) (Record[string, string], []codec.Meta, error) {
-	var told []codec.Meta
-	c := metaCodec{codec.String(), &told}
-	r, err := decode(&input{rec: raw}, codec.Codec[string](c), codec.Codec[string](c))
-	return r, told, err
-}
-
-func TestDecodeTellsTheCodecWhere(t *testing.T) {
-	raw := &kgo.Record{
-		Topic: "t", Partition: 1, Offset: 2, Timestamp: time.UnixMilli(3),
-		Key: []byte("k"), Value: []byte("v"), Headers: []Header{{Key: "h"}},
-	}
-	r, told, err := decodeOf(raw)
-	require.NoError(t, err)
-	require.Equal(t, Record[string, string]{
-		Key: "k", Value: "v", Topic: "t", Partition: 1, Offset: 2, Timestamp: time.UnixMilli(3), Headers: raw.Headers,
-	}, r)
-	require.Equal(t, []codec.Meta{
-		{Topic: "t", Part: codec.Key, Headers: &raw.Headers}, {Topic: "t", Part: codec.Value, Headers: &raw.Headers},
-	}, told)
-}
-
-func TestDecodeShowsNoNullToACodec(t *testing.T) {
-	r, told, err := decodeOf(&kgo.Record{})
-	require.NoError(t, err)
-	require.True(t, r.NullKey && r.NullValue)
-	require.Empty(t, told)
-	r, told, err = decodeOf(&kgo.Record{Key: []byte{}, Value: []byte{}})
-	require.NoError(t, err)
-	require.False(t, r.NullKey || r.NullValue, "empty is not null")
-	require.Len(t, told, 2)
-}
-
-func TestDecodeErrorsNameTheHalf(t *testing.T) {
-	_, _, err := decodeOf(&kgo.Record{Key: []byte("bad"), Value: []byte("v")})
-	require.EqualError(t, err, "key: cannot")
-	_, _, err = decodeOf(&kgo.Record{Key: []byte("k"), Value: []byte("bad")})
-	require.EqualError(t, err, "value: cannot")
-}
 
 func TestPassHandsOnAndEmpties(t *testing.T) {
 	var got []int

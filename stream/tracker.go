@@ -103,6 +103,7 @@ func (t *tracker) advance() kgo.EpochOffset {
 			t.frontier = after(segment[t.head-1].rec)
 			t.size -= t.head - from
 			for i := from; i < t.head; i++ {
+				segment[i].rec.Recycle()
 				segment[i].rec = nil
 			}
 		}

@@ -31,6 +31,7 @@ type Worker struct {
 
 	base   context.Context // Run's, without its end
 	client *kgo.Client     // consumes and produces
+	pool   recordPool      // of client
 	ready  chan struct{}   // closed when client is set: its callbacks may come before
 	admin  *admin          // asks; a fetch of the other client does not delay it
 
@@ -221,6 +222,7 @@ func (w *Worker) clientOpts() []kgo.Opt {
 		kgo.OnPartitionsLost(w.lost),
 		kgo.AdjustFetchOffsetsFn(w.offsetsFetched),
 		kgo.WithHooks(connectHook{w}),
+		kgo.WithPools(&w.pool),
 	)
 	if w.cfg.instance != "" {
 		opts = append(opts, kgo.InstanceID(w.cfg.instance))
