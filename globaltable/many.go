@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"unsafe"
 
 	"github.com/globaltable/enrich/internal/store"
 )
@@ -66,7 +65,7 @@ func (t *Table[K, V]) AppendMany(dst []Result[K, V], keys []K) ([]Result[K, V], 
 // encoded returns the encoded key. It is valid until m is reset.
 func (t *Table[K, V]) encoded(m *many, key K) (string, error) {
 	if t.plain {
-		return *(*string)(unsafe.Pointer(&key)), nil
+		return sameString(key), nil
 	}
 	from := len(m.arena)
 	b, err := t.encodeKey(m.arena, key)
@@ -74,7 +73,7 @@ func (t *Table[K, V]) encoded(m *many, key K) (string, error) {
 		return "", err
 	}
 	m.arena = b
-	return unsafe.String(unsafe.SliceData(b[from:]), len(b)-from), nil
+	return asString(b[from:]), nil
 }
 
 // readMany reads the misses from the view's generation.
@@ -131,7 +130,7 @@ func (m *many) sort() {
 	m.distinct, m.first = m.distinct[:0], m.first[:0]
 	for i, s := range m.misses {
 		if i == 0 || s.key != m.misses[i-1].key {
-			m.distinct = append(m.distinct, unsafe.Slice(unsafe.StringData(s.key), len(s.key)))
+			m.distinct = append(m.distinct, asBytes(s.key))
 			m.first = append(m.first, i)
 		}
 	}

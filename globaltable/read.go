@@ -50,7 +50,7 @@ func fill[K, V any](entry *Entry[K, V], key K, r *cachedRow[V], v *view) {
 // row looks a key up, and tells which view answered.
 func (t *Table[K, V]) row(key K) (*cachedRow[V], *view, error) {
 	if t.plain {
-		return t.rowOf(*(*string)(unsafe.Pointer(&key)))
+		return t.rowOf(sameString(key))
 	}
 	buf := keyBuffers.Get().(*[]byte)
 	defer keyBuffers.Put(buf)
@@ -59,7 +59,7 @@ func (t *Table[K, V]) row(key K) (*cachedRow[V], *view, error) {
 		return nil, nil, err
 	}
 	*buf = b[:0]
-	return t.rowOf(unsafe.String(unsafe.SliceData(b), len(b)))
+	return t.rowOf(asString(b))
 }
 
 // keyBuffers hold encoded keys while they are looked up.
@@ -92,7 +92,7 @@ func (t *Table[K, V]) readRow(key string) (row *cachedRow[V], from *view, err er
 	err = t.e.onView(func(v *view) error {
 		cache := v.cache.(*rowCache[V])
 		ticket := cache.before(key)
-		found, ok, err := v.gen.Get(unsafe.Slice(unsafe.StringData(key), len(key)))
+		found, ok, err := v.gen.Get(asBytes(key))
 		if err != nil {
 			return err
 		}

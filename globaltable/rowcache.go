@@ -4,7 +4,6 @@ import (
 	"hash/maphash"
 	"strings"
 	"sync/atomic"
-	"unsafe"
 
 	"github.com/maypok86/otter/v2"
 )
@@ -21,6 +20,13 @@ type rowCache[V any] struct {
 	seed maphash.Seed
 	// changes count the calls of forget, by the hash of the key.
 	changes [1 << 10]atomic.Uint64
+
+	// Once it is full, a row is kept when it is read for the second time within
+	// a while: most keys of a uniform load are not, and keeping them costs as
+	// much as a tenth of reading them.
+	full   atomic.Bool
+	added  atomic.Uint32
+	recent [1 << 12]atomic.Uint32 // a part of the hash of keys that were read
 }
 
 // cachedRow is a decoded row, or with found false that there is none.
@@ -60,19 +66,31 @@ func (c *rowCache[V]) get(key string) (*cachedRow[V], bool) { return c.rows.GetI
 
 // ticket says when a row was read that is to be kept.
 type ticket struct {
-	count *atomic.Uint64
-	seen  uint64
+	count  *atomic.Uint64
+	seen   uint64
+	wanted bool
 }
 
 // before returns a ticket for a key that is read from now on.
 func (c *rowCache[V]) before(key string) ticket {
-	count := &c.changes[maphash.String(c.seed, key)%uint64(len(c.changes))]
-	return ticket{count, count.Load()}
+	hash := maphash.String(c.seed, key)
+	count := &c.changes[hash%uint64(len(c.changes))]
+	t := ticket{count: count, seen: count.Load(), wanted: true}
+	if c.full.Load() {
+		slot, mark := &c.recent[(hash>>16)%uint64(len(c.recent))], uint32(hash>>32)
+		if t.wanted = slot.Load() == mark; !t.wanted {
+			slot.Store(mark)
+		}
+	}
+	return t
 }
 
 // add keeps a row, or that there is none, if nothing has changed since the
 // ticket was taken.
 func (c *rowCache[V]) add(key string, row *cachedRow[V], t ticket) {
+	if !t.wanted {
+		return
+	}
 	c.rows.Compute(strings.Clone(key), func(old *cachedRow[V], _ bool) (*cachedRow[V], otter.ComputeOp) {
 		// forget counts before it takes the lock that is held here.
 		if t.count.Load() != t.seen {
@@ -80,11 +98,17 @@ func (c *rowCache[V]) add(key string, row *cachedRow[V], t ticket) {
 		}
 		return row, otter.WriteOp
 	})
+	if c.added.Add(1)%fullEvery == 0 {
+		c.full.Store(c.rows.WeightedSize() >= c.rows.GetMaximum()/10*9)
+	}
 }
+
+// fullEvery is after how many rows it is looked whether the cache is full.
+const fullEvery = 256
 
 // forget removes a key. A read of it that began before is not kept.
 func (c *rowCache[V]) forget(key []byte) {
-	k := unsafe.String(unsafe.SliceData(key), len(key)) // used during the calls only
+	k := asString(key) // used during the calls only
 	c.changes[maphash.String(c.seed, k)%uint64(len(c.changes))].Add(1)
 	c.rows.Invalidate(k)
 }

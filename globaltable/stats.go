@@ -107,6 +107,9 @@ type Stats struct {
 	Lag Lag
 	// DiskBytes is what the generation takes on disk.
 	DiskBytes uint64
+	// Merging says that files of the store are being merged, as after a bulk
+	// load: lookups of rows that are not kept decoded take longer meanwhile.
+	Merging bool
 	// Unknown lists what the cluster does not tell, so that what needs it is
 	// not checked: "topic id", "cluster id", "leader epochs".
 	Unknown []string
@@ -133,6 +136,9 @@ func (s Stats) String() string {
 		fmt.Fprintf(&b, "%d:%d/%d", p.Partition, p.Position, p.End)
 	}
 	b.WriteString("]")
+	if s.Merging {
+		b.WriteString(" merging")
+	}
 	if len(s.Unknown) > 0 {
 		fmt.Fprintf(&b, " unknown=%q", strings.Join(s.Unknown, ", "))
 	}
@@ -180,7 +186,7 @@ func (e *engine) stats() Stats {
 	if gen != nil {
 		s.TopicID = gen.Identity().TopicID
 		s.count(gen.State())
-		s.DiskBytes = gen.DiskBytes()
+		s.DiskBytes, s.Merging = gen.DiskBytes(), gen.Merging()
 		s.Unknown = unknownOf(gen)
 	}
 	if f != nil {

@@ -77,8 +77,9 @@ func readEverything(t *testing.T, fs vfs.FS, msg string) error {
 	}
 	slices.SortFunc(keys, slices.Compare)
 	err = errors.Join(err, g.GetMany(keys, func(i int, row *Row, ok bool) error {
-		require.True(t, ok, msg)
-		require.Equal(t, want[string(keys[i])], string(row.Value), msg)
+		if v := want[string(keys[i])]; !ok || v != string(row.Value) {
+			t.Errorf("%s: %s is %q (%v), not %q", msg, keys[i], row.Value, ok, v)
+		}
 		return nil
 	}))
 	for _, k := range keys {

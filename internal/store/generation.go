@@ -320,6 +320,17 @@ func (g *Generation) DiskBytes() uint64 {
 	return g.db.Metrics().DiskSpaceUsage()
 }
 
+// Merging reports whether files are being merged, or have to be: lookups ask more
+// of them meanwhile. It is false once the generation is closed.
+func (g *Generation) Merging() bool {
+	if !g.use.enter() {
+		return false
+	}
+	defer g.use.leave()
+	m := g.db.Metrics()
+	return m.Compact.NumInProgress > 0 || int(m.Levels[0].Sublevels) >= g.options.L0CompactionThreshold
+}
+
 // close waits for the uses under way and closes the database, without a flush. A
 // bulk load does not go on after the step it is at.
 func (g *Generation) close(remove bool) error {

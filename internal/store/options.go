@@ -74,6 +74,8 @@ func (o *Options) pebbleOptions(fail *failure, behind *backlog, compactions *sch
 	for i := range p.Levels {
 		l := &p.Levels[i]
 		l.FilterPolicy = bloom.FilterPolicy(10)
+		// One block for a file's whole index: a lookup reads one block less.
+		l.IndexBlockSize = 1 << 20
 		l.Compression = func() *sstable.CompressionProfile { return sstable.FastestCompression }
 		p.TargetFileSizes[i] = 8 << 20
 	}

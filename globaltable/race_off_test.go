@@ -1,0 +1,5 @@
+//go:build !race
+
+package globaltable
+
+const raceEnabled = false
