@@ -3,6 +3,7 @@ package join
 import (
 	"context"
 	"errors"
+	"sync"
 
 	"github.com/globaltable/enrich/codec"
 	"github.com/globaltable/enrich/globaltable"
@@ -11,7 +12,23 @@ import (
 
 // lookup is what a join needs of a table.
 type lookup[TK, TV any] interface {
-	GetMany(keys []TK) ([]globaltable.Result[TK, TV], error)
+	AppendMany(dst []globaltable.Result[TK, TV], keys []TK) ([]globaltable.Result[TK, TV], error)
+}
+
+// asked is the memory of one lookup. It is used again.
+type asked[TK, TV any] struct {
+	keys  []TK
+	memo  memo
+	at    []int32 // of each key in found; nil if they are in the same order
+	found []globaltable.Result[TK, TV]
+}
+
+// row returns the row of the i-th key.
+func (a *asked[TK, TV]) row(i int) *globaltable.Result[TK, TV] {
+	if a.at != nil {
+		i = int(a.at[i])
+	}
+	return &a.found[i]
 }
 
 // joiner is the second stage of a join: it looks the keys of a poll up, all at
@@ -20,6 +37,7 @@ type joiner[K, V, TK, TV, Out any] struct {
 	cfg   config
 	table lookup[TK, TV]
 	join  func(stream.Record[K, V], globaltable.Entry[TK, TV]) (Out, error)
+	spare sync.Pool // of *asked[TK, TV]
 }
 
 // Process implements stream.Processor.
@@ -28,27 +46,32 @@ func (j *joiner[K, V, TK, TV, Out]) Process(ctx context.Context, in []stream.Rec
 }
 
 func (j *joiner[K, V, TK, TV, Out]) process(ctx context.Context, in []stream.Record[K, keyed[V, TK]], out output[K, Out]) error {
-	found, err := j.lookUp(in)
-	if err != nil {
+	a, ok := j.spare.Get().(*asked[TK, TV])
+	if !ok {
+		a = new(asked[TK, TV])
+	}
+	defer j.spare.Put(a)
+	if err := j.lookUp(a, in); err != nil {
 		return err
 	}
 	noMatch := j.cfg.reason(DropNoMatch)
-	next := 0 // in found
+	next := 0 // of those with a key
+	var none globaltable.Result[TK, TV]
 	for i := range in {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		r := &in[i]
-		var row globaltable.Result[TK, TV]
+		row := &none
 		if r.Value.ok {
-			row = found[next]
+			row = a.row(next)
 			next++
 		}
 		if row.Err == nil && !row.Found && !j.cfg.left {
 			out.Drop(i, noMatch)
 			continue
 		}
-		v, err := j.call(r, &row)
+		v, err := j.call(r, row)
 		switch {
 		case err == nil:
 			out.Emit(i, stream.WithValue(*r, v))
@@ -64,22 +87,24 @@ func (j *joiner[K, V, TK, TV, Out]) process(ctx context.Context, in []stream.Rec
 	return nil
 }
 
-// lookUp returns the rows of the records that have a key, in their order.
-func (j *joiner[K, V, TK, TV, Out]) lookUp(in []stream.Record[K, keyed[V, TK]]) ([]globaltable.Result[TK, TV], error) {
-	keys := make([]TK, 0, len(in))
+// lookUp finds the rows of the records that have a key, in their order.
+func (j *joiner[K, V, TK, TV, Out]) lookUp(a *asked[TK, TV], in []stream.Record[K, keyed[V, TK]]) error {
+	a.keys, a.found = a.keys[:0], a.found[:0]
 	for i := range in {
 		if v := &in[i].Value; v.ok {
-			keys = append(keys, v.key)
+			a.keys = append(a.keys, v.key)
 		}
 	}
-	if len(keys) == 0 {
-		return nil, nil
+	if len(a.keys) == 0 {
+		return nil
 	}
-	found, err := j.table.GetMany(keys)
-	if err != nil {
-		return nil, waitOrEnd(err)
+	var keys []TK
+	keys, a.at = distinct(&a.memo, a.keys)
+	var err error
+	if a.found, err = j.table.AppendMany(a.found, keys); err != nil {
+		return waitOrEnd(err)
 	}
-	return found, nil
+	return nil
 }
 
 // waitOrEnd marks the error of a table that will answer later: the partition
