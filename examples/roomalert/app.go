@@ -142,7 +142,7 @@ func (a *app) openKafka() (err error) {
 		return err
 	}
 	a.onClose(func() error { a.cluster.close(); return nil })
-	a.load = &loader{c: a.cluster, brokers: a.brokers, opts: a.opts, con: a.con}
+	a.load = &loader{c: a.cluster, brokers: a.brokers, opts: a.opts, con: a.con, own: len(a.cfg.kafka.brokers) == 0}
 	return nil
 }
 

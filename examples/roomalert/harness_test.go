@@ -7,11 +7,10 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/stretchr/testify/require"
 )
 
-// patience bounds every wait of a test.
+// patience bounds how long a program may say nothing new, and every other wait
+// of a test.
 const patience = time.Minute
 
 // tick is how often a test looks whether what it waits for has happened.
@@ -40,18 +39,76 @@ func (f *finished) subjects() (s []string) {
 }
 
 func runProgram(ctx context.Context, args ...string) *finished {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	var out, err bytes.Buffer
-	code := run(ctx, args, &out, &err)
-	return &finished{code, out.String(), err.String()}
+	var s said
+	done := make(chan int, 1)
+	go func() { done <- run(ctx, args, &s.out, &s.err) }()
+	code, ok := await(done, &s)
+	if !ok {
+		cancel()
+		code = <-done
+	}
+	return &finished{code, s.out.String(), s.err.String()}
+}
+
+// said is what a run has written.
+type said struct{ out, err output }
+
+func (s *said) contains(text string) bool {
+	return strings.Contains(s.out.String(), text) || strings.Contains(s.err.String(), text)
+}
+
+// lines returns how many different lines there are.
+func (s *said) lines() int {
+	seen := make(map[string]bool)
+	for line := range strings.Lines(s.out.String() + "\n" + s.err.String()) {
+		seen[line] = true
+	}
+	return len(seen)
+}
+
+// await waits for the end of a run for as long as it says something new: a busy
+// machine is slow, and a run that stands still repeats itself at most.
+func await[T any](done <-chan T, s *said) (v T, ok bool) {
+	lines := 0
+	for {
+		select {
+		case v = <-done:
+			return v, true
+		case <-time.After(patience):
+		}
+		n := s.lines()
+		if n == lines {
+			return v, false
+		}
+		lines = n
+	}
+}
+
+// until waits for a text in the same way.
+func (s *said) until(t *testing.T, text string) {
+	t.Helper()
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	lines, since := 0, time.Now()
+	for !s.contains(text) {
+		<-ticker.C
+		if time.Since(since) < patience {
+			continue
+		}
+		n := s.lines()
+		if n == lines {
+			t.Fatalf("%q does not come\n%s\n%s", text, s.out.String(), s.err.String())
+		}
+		lines, since = n, time.Now()
+	}
 }
 
 // program is a run in this process.
 type program struct {
+	said
 	t    *testing.T
-	out  output
-	err  output
 	stop context.CancelFunc // what Ctrl-C does
 	done chan struct{}
 	code int
@@ -71,9 +128,7 @@ func startProgram(t *testing.T, args ...string) *program {
 
 func (p *program) wait() *finished {
 	p.t.Helper()
-	select {
-	case <-p.done:
-	case <-time.After(patience):
+	if _, ok := await(p.done, &p.said); !ok {
 		p.t.Fatalf("the program has not ended\n%s\n%s", p.out.String(), p.err.String())
 	}
 	return &finished{p.code, p.out.String(), p.err.String()}
@@ -85,12 +140,9 @@ func (p *program) interrupt() *finished {
 	return p.wait()
 }
 
-// until waits for something on stdout or stderr.
 func (p *program) until(text string) {
 	p.t.Helper()
-	require.Eventually(p.t, func() bool {
-		return strings.Contains(p.out.String(), text) || strings.Contains(p.err.String(), text)
-	}, patience, tick, "%q does not come", text)
+	p.said.until(p.t, text)
 }
 
 // output is a buffer that can be read while it is written.
@@ -109,4 +161,14 @@ func (o *output) String() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.b.String()
+}
+
+// countLines returns how many lines of what was written contain text.
+func countLines(o *output, text string) (n int) {
+	for line := range strings.Lines(o.String()) {
+		if strings.Contains(line, text) {
+			n++
+		}
+	}
+	return n
 }

@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -18,8 +17,15 @@ const (
 	headerIndex = "roomalert.index" // place in the merged order, decimal
 )
 
-// loadChunk is how many readings one transaction holds.
-const loadChunk = 2000
+// How much is written at once: in one transaction, or in one flush.
+const (
+	loadChunk  = 2000    // readings
+	chunkBytes = 1 << 19 // less than a batch may have; but a reading may be larger
+)
+
+// recordOverhead is more than what a record needs on the wire apart from key,
+// value and the headers' names and the load's id.
+const recordOverhead = 64
 
 // loader writes files to topics.
 type loader struct {
@@ -27,6 +33,7 @@ type loader struct {
 	brokers []string
 	opts    []kgo.Opt
 	con     *console
+	own     bool         // the broker runs in this process
 	done    atomic.Int64 // readings of the files that are in the topic
 }
 
@@ -42,13 +49,13 @@ func (l *loader) client(more ...kgo.Opt) (*kgo.Client, error) {
 // devices writes the device master. To write it again does no harm: the topic
 // keeps the last row of each device.
 func (l *loader) devices(ctx context.Context, topic string, devices []Device) error {
-	var records []*kgo.Record
-	for _, d := range devices {
+	values := make([][]byte, len(devices))
+	for i, d := range devices {
 		value, err := json.Marshal(d)
 		if err != nil {
 			return fmt.Errorf("device %s: %w", d.ID, err)
 		}
-		records = append(records, &kgo.Record{Topic: topic, Key: []byte(d.ID), Value: value})
+		values[i] = value
 	}
 	cl, err := l.client()
 	if err != nil {
@@ -56,17 +63,32 @@ func (l *loader) devices(ctx context.Context, topic string, devices []Device) er
 	}
 	defer cl.Close()
 	return l.c.persist(ctx, "load devices", func(ctx context.Context) error {
+		// Each attempt has records of its own: a record keeps the context that it
+		// was first produced with, which ends with the attempt.
+		records := make([]*kgo.Record, len(devices))
+		for i, d := range devices {
+			records[i] = &kgo.Record{Topic: topic, Key: []byte(d.ID), Value: values[i]}
+		}
 		return cl.ProduceSync(ctx, records...).FirstErr()
 	})
 }
 
-// readings writes the merged readings, each of them once, however often the
-// program was ended in the midst of it. They go out in transactions, in order,
-// and say in their headers which files they are from and where in the order
-// they stand: what the topic holds of them is a beginning, and the load goes on
-// behind it. The transactional id is that of the files, so that a process that
-// is dead, or another that loads the same, cannot write any more once this one
-// has looked.
+// readings writes the merged readings, each of them once and those of a device
+// in order, however often the program was ended in the midst of it. A record
+// says in its headers which files it is from and where in the order it stands;
+// what the topic holds is not written again.
+//
+// To the brokers of others they go in transactions. The transactional id is that
+// of the files, so that a process that is dead, or another that loads the same,
+// cannot write any more once this one has looked; and what the topic holds is a
+// beginning of the order.
+//
+// The broker in this process has no other writer, and its transactions do not
+// survive a kill: what is open when it starts again counts as aborted, in each
+// partition by itself and without a marker in the log. A commit that was cut
+// short then holds in some partitions only, and what the same producer commits
+// afterwards is hidden from readers, too. So there they go without one. A kill
+// leaves a beginning of each partition, and what is missing is written.
 func (l *loader) readings(ctx context.Context, topic, id string, readings []Reading) error {
 	for attempt := 0; ; attempt++ {
 		next := l.done.Load()
@@ -94,73 +116,109 @@ func (l *loader) readings(ctx context.Context, topic, id string, readings []Read
 }
 
 func (l *loader) attempt(ctx context.Context, topic, id string, readings []Reading) error {
-	cl, err := l.client(kgo.TransactionalID("roomalert-"+topic+"-"+id), kgo.TransactionTimeout(time.Minute))
+	// A flush is then one batch per partition, so that none is written whose
+	// predecessor was refused.
+	opts := []kgo.Opt{kgo.ManualFlushing()}
+	if !l.own {
+		opts = append(opts, kgo.TransactionalID("roomalert-"+topic+"-"+id), kgo.TransactionTimeout(time.Minute))
+	}
+	cl, err := l.client(opts...)
 	if err != nil {
 		return err
 	}
 	defer cl.Close()
-	// From here on no earlier producer of this id can write, and what it left
-	// open is aborted.
-	if err := l.c.persist(ctx, "load readings", func(ctx context.Context) error {
-		_, _, err := cl.ProducerID(ctx)
-		return err
-	}); err != nil {
-		return err
+	if !l.own {
+		// From here on no earlier producer of this id can write, and what it left
+		// open is aborted.
+		if err := l.c.persist(ctx, "load readings", func(ctx context.Context) error {
+			_, _, err := cl.ProducerID(ctx)
+			return err
+		}); err != nil {
+			return err
+		}
 	}
-	next, err := l.loaded(ctx, topic, id)
+	missing, err := l.missing(ctx, topic, id, len(readings))
 	if err != nil {
 		return err
 	}
-	l.done.Store(int64(next))
+	l.done.Store(int64(len(readings) - len(missing)))
 	ends := make(map[int32]int64)
-	for next < len(readings) {
-		end := min(next+loadChunk, len(readings))
-		if err := writeChunk(ctx, cl, topic, id, next, readings[next:end], ends); err != nil {
+	most := loadChunk
+	if l.own {
+		most = 1 // the client learns of the topic with it, and might need several batches for more
+	}
+	for len(missing) > 0 {
+		records, err := chunk(topic, id, readings, missing[:min(most, len(missing))])
+		if err != nil {
 			return err
 		}
-		next = end
-		l.done.Store(int64(next))
+		if err := l.write(ctx, cl, records); err != nil {
+			return err
+		}
+		for _, r := range records {
+			ends[r.Partition] = max(ends[r.Partition], r.Offset+1)
+		}
+		missing, most = missing[len(records):], loadChunk
+		l.done.Add(int64(len(records)))
 	}
 	return l.awaitStable(ctx, topic, ends)
 }
 
-// writeChunk writes readings in one transaction and notes in ends where they
-// end. Index is that of the first one.
-func writeChunk(ctx context.Context, cl *kgo.Client, topic, id string, index int, readings []Reading, ends map[int32]int64) error {
-	if err := cl.BeginTransaction(); err != nil {
-		return err
-	}
-	records := make([]*kgo.Record, len(readings))
-	for i, r := range readings {
+// chunk returns the records of the readings at the given places, or of the first
+// of them if they are large.
+func chunk(topic, id string, readings []Reading, places []int) (records []*kgo.Record, err error) {
+	bytes := 0
+	for _, i := range places {
+		r := readings[i]
 		value, err := json.Marshal(r)
 		if err != nil {
-			return fmt.Errorf("reading of %s at %s: %w", r.Device, r.Time, err)
+			return nil, fmt.Errorf("reading of %s at %s: %w", r.Device, r.Time, err)
 		}
-		records[i] = &kgo.Record{
+		record := &kgo.Record{
 			Topic: topic, Key: []byte(r.Device), Value: value, Timestamp: r.Time,
 			Headers: []kgo.RecordHeader{
 				{Key: headerLoad, Value: []byte(id)},
-				{Key: headerIndex, Value: strconv.AppendInt(nil, int64(index+i), 10)},
+				{Key: headerIndex, Value: strconv.AppendInt(nil, int64(i), 10)},
 			},
 		}
+		bytes += len(record.Key) + len(value) + len(headerLoad) + len(id) + len(headerIndex) + recordOverhead
+		if bytes > chunkBytes && len(records) > 0 {
+			break
+		}
+		records = append(records, record)
 	}
-	err := cl.ProduceSync(ctx, records...).FirstErr()
+	return records, nil
+}
+
+// write writes records, all of them or, if the brokers have transactions, none.
+func (l *loader) write(ctx context.Context, cl *kgo.Client, records []*kgo.Record) error {
+	if !l.own {
+		if err := cl.BeginTransaction(); err != nil {
+			return err
+		}
+	}
+	var first kgo.FirstErrPromise
+	for _, r := range records {
+		cl.Produce(ctx, r, first.Promise())
+	}
+	err := cl.Flush(ctx)
 	if err == nil {
+		err = first.Err()
+	}
+	if err == nil && !l.own {
 		err = cl.EndTransaction(ctx, kgo.TryCommit)
 	}
 	if err != nil {
-		// Whether or not this gets through, the next producer of this id aborts
-		// what is open.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer cancel()
 		_ = cl.AbortBufferedRecords(ctx)
-		_ = cl.EndTransaction(ctx, kgo.TryAbort)
-		return err
+		if !l.own {
+			// Whether or not this gets through, the next producer of this id aborts
+			// what is open.
+			_ = cl.EndTransaction(ctx, kgo.TryAbort)
+		}
 	}
-	for _, r := range records {
-		ends[r.Partition] = max(ends[r.Partition], r.Offset+1)
-	}
-	return nil
+	return err
 }
 
 // awaitStable waits until readers of committed records see everything below
@@ -197,98 +255,32 @@ func (l *loader) awaitStable(ctx context.Context, topic string, ends map[int32]i
 	}
 }
 
-// loaded returns how many readings of a load the topic holds. It reads the
-// whole topic: others may have written to it since.
-func (l *loader) loaded(ctx context.Context, topic, id string) (int, error) {
-	left := make(map[int32]int64) // where each partition that is not read yet ends
-	start := make(map[int32]kgo.Offset)
-	if err := l.span(ctx, topic, func(p int32, from, to int64) {
-		if from < to {
-			left[p], start[p] = to, kgo.NewOffset().At(from)
-		}
-	}); err != nil {
-		return 0, err
-	}
-	if len(left) == 0 {
-		return 0, nil
-	}
-	cl, err := l.client(
-		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: start}),
-		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords(), // a marker may be the last
-	)
+// missing returns the places of those readings of a load, of n in all, that the
+// topic does not hold, in order. It reads the whole topic: others may have
+// written to it since.
+func (l *loader) missing(ctx context.Context, topic, id string, n int) (places []int, err error) {
+	spans, err := l.c.spans(ctx, topic)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	defer cl.Close()
-	next, silent := 0, 0
-	for len(left) > 0 {
-		fetches := poll(ctx, cl)
-		if ctx.Err() != nil {
-			return 0, ctx.Err()
-		}
-		for _, e := range fetches.Errors() {
-			if hopeless(e.Err) {
-				return 0, e.Err
-			}
-		}
-		if silent++; !fetches.Empty() {
-			silent = 0
-		}
-		if silent == silentPolls {
-			l.con.note("load readings: topic %s has nothing to deliver and is not read to its end, which is %v by partition; "+
-				"a disk that was full can leave a broker's log so: begin with another -state if this one's broker is the embedded one", topic, left)
-		}
-		if fetches.Empty() { // perhaps retention has deleted what is waited for
-			if err := l.span(ctx, topic, func(p int32, from, _ int64) {
-				if from >= left[p] {
-					delete(left, p)
-				}
-			}); err != nil {
-				return 0, err
-			}
-		}
-		for it := fetches.RecordIter(); !it.Done(); {
-			r := it.Next()
-			if r.Offset+1 >= left[r.Partition] {
-				delete(left, r.Partition)
-			}
-			if i, ok := indexOf(r, id); ok {
+	held, next := make([]bool, n), 0
+	for _, s := range spans {
+		if err := l.c.read(ctx, topic, s, func(r *kgo.Record) {
+			if i, ok := indexOf(r, id); ok && i < n {
+				held[i] = true
 				next = max(next, i+1)
 			}
+		}); err != nil {
+			return nil, err
 		}
 	}
-	return next, nil
-}
-
-// silentPolls is how many polls in a row may bring nothing before that is said.
-const silentPolls = 10
-
-// poll waits for records, but not for ever.
-func poll(ctx context.Context, cl *kgo.Client) kgo.Fetches {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
-	return cl.PollFetches(ctx)
-}
-
-// span tells where each partition starts and where committed records end.
-func (l *loader) span(ctx context.Context, topic string, each func(p int32, from, to int64)) error {
-	return l.c.persist(ctx, "load readings", func(ctx context.Context) error {
-		starts, err := l.c.adm.ListStartOffsets(ctx, topic)
-		if err == nil {
-			err = starts.Error()
+	for i := range n {
+		// Of a beginning the brokers may have deleted some again.
+		if !held[i] && (l.own || i >= next) {
+			places = append(places, i)
 		}
-		var ends kadm.ListedOffsets
-		if err == nil {
-			ends, err = l.c.adm.ListCommittedOffsets(ctx, topic)
-		}
-		if err == nil {
-			err = ends.Error()
-		}
-		if err == nil {
-			ends.Each(func(o kadm.ListedOffset) { each(o.Partition, starts[topic][o.Partition].Offset, o.Offset) })
-		}
-		return err
-	})
+	}
+	return places, nil
 }
 
 // indexOf returns a record's place in a load, if it is one of it.

@@ -25,11 +25,11 @@ const prompt = 15 * time.Second
 
 // process is the program in a process of its own, to be killed.
 type process struct {
-	t        *testing.T
-	cmd      *exec.Cmd
-	out, err output
-	exited   chan error
-	ended    bool
+	said
+	t      *testing.T
+	cmd    *exec.Cmd
+	exited chan error
+	ended  bool
 }
 
 func startProcess(t *testing.T, args ...string) *process {
@@ -57,23 +57,20 @@ func startProcess(t *testing.T, args ...string) *process {
 
 func (p *process) wait() *finished {
 	p.t.Helper()
-	select {
-	case err := <-p.exited:
-		p.ended = true
-		if _, ok := errors.AsType[*exec.ExitError](err); err != nil && !ok {
-			require.NoError(p.t, err)
-		}
-	case <-time.After(patience):
+	err, ok := await(p.exited, &p.said)
+	if !ok {
 		p.t.Fatalf("the process has not ended\n%s\n%s", p.out.String(), p.err.String())
+	}
+	p.ended = true
+	if _, ok := errors.AsType[*exec.ExitError](err); err != nil && !ok {
+		require.NoError(p.t, err)
 	}
 	return &finished{p.cmd.ProcessState.ExitCode(), p.out.String(), p.err.String()}
 }
 
 func (p *process) until(text string) {
 	p.t.Helper()
-	require.Eventually(p.t, func() bool {
-		return strings.Contains(p.out.String(), text) || strings.Contains(p.err.String(), text)
-	}, patience, tick, "%q does not come", text)
+	p.said.until(p.t, text)
 }
 
 // kill is kill -9.
@@ -153,6 +150,30 @@ func TestKillAtRandomMoments(t *testing.T) {
 		flags, _, _ := topics(t, b, 3, 5)
 		scenario(t, with(flags, exampleFiles()...))
 	})
+}
+
+// TestKillWhileLoading kills the program and the broker in it while the readings
+// are on their way into the broker's log, each time further on.
+func TestKillWhileLoading(t *testing.T) {
+	want := example(t)
+	server := startSMTPServer(t)
+	state := filepath.Join(t.TempDir(), "state")
+	flags := []string{"-state", state, "-smtp", server.addr}
+	partition := filepath.Join(state, "broker", "partitions", "readings-0", "0.dat")
+	var ends []int // it may have been quicker
+	for _, size := range []int64{1, 1, 50_000, 150_000, 300_000} {
+		p := startProcess(t, flags...)
+		require.Eventually(t, func() bool {
+			info, err := os.Stat(partition)
+			return err == nil && info.Size() >= size || len(p.exited) > 0
+		}, patience, time.Millisecond)
+		p.kill()
+		ends = append(ends, server.sessions())
+	}
+	r := startProcess(t, flags...).wait()
+	require.Equal(t, exitDone, r.code, r.stderr)
+	require.Equal(t, want.last(), r.last())
+	requireOnce(t, server, want.ids(), ends)
 }
 
 // What is committed to Kafka is not handed out again, so it has to be in the
