@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,6 +21,9 @@ func TestMain(m *testing.M) {
 	if len(os.Args) == 3 && os.Args[1] == childFlag {
 		// A measurement of the tests runs in the test binary.
 		os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	}
+	if len(os.Args) == 3 && os.Args[1] == scriptFlag {
+		os.Exit(runScript(os.Args[2]))
 	}
 	os.Exit(kafkatest.Main(m, goleak.IgnoreTopFunction("github.com/rcrowley/go-metrics.(*meterArbiter).tick")))
 }
@@ -63,4 +67,110 @@ func TestQuickPrintsEachKeyFigureOnce(t *testing.T) {
 	}, names)
 	require.Len(t, r.Absent, 1)
 	require.Equal(t, peerKStreams, r.Absent[0].Name)
+}
+
+// figuresOf are those that every sample of a workload has.
+var figuresOf = map[string][]string{
+	"bootstrap": {"seconds", "rows_per_s", "heap_mb", "rss_mb"},
+	"restart":   {"seconds", "rows_per_s", "heap_mb", "rss_mb", "disk_mb"},
+	"memory":    {"seconds", "rows_per_s", "heap_mb", "rss_mb", "disk_mb", "disk_ready_mb"},
+	"join":      {"readings_per_s", "rss_mb"},
+	"live":      {"applied_per_s", "produced_per_s", "p50_ms", "p99_ms", "p999_ms", "rss_mb"},
+	"rebuild": {
+		"rows_per_s", "heal_seconds", "before_p50_ms", "before_p99_ms", "during_p50_ms", "during_p99_ms", "during_p999_ms",
+		"disk_before_mb", "disk_peak_mb", "rss_mb",
+	},
+}
+
+// Every workload gives every figure, for each peer in Go: a figure that was
+// missing, or none at all, would go unnoticed in a table.
+func TestEveryWorkload(t *testing.T) {
+	for _, c := range []struct {
+		workload string
+		peers    []string
+		// measures are how many take part.
+		measures int
+	}{
+		{"bootstrap", []string{"raw", "enrich", "gomap", "goka"}, 11},
+		{"restart", []string{"enrich", "goka"}, 4},
+		{"memory", []string{"enrich", "gomap"}, 8},
+		{"live", []string{"enrich", "goka"}, 3},
+		{"join", []string{"raw", "enrich"}, 6},
+		{"rebuild", []string{"enrich"}, 4},
+	} {
+		t.Run(c.workload, func(t *testing.T) {
+			out, r, dir := small(t, "-run", c.workload, "-peers", strings.Join(c.peers, ","))
+			require.Empty(t, r.Absent)
+			require.Len(t, r.Samples, c.measures)
+			require.Contains(t, out, "## "+c.workload)
+			for _, s := range r.Samples {
+				require.Equal(t, c.workload, s.Work)
+				for _, figure := range figuresOf[c.workload] {
+					require.Contains(t, s.Figures, figure, s.Name)
+					if !strings.HasPrefix(figure, "disk") {
+						require.Positive(t, s.Figures[figure], "%s of %s", figure, s.Name)
+					}
+				}
+			}
+			tables, err := os.ReadFile(filepath.Join(dir, "results.md"))
+			require.NoError(t, err)
+			require.Equal(t, out, string(tables))
+		})
+	}
+}
+
+// Each kind of lookup has a figure for each number of goroutines, beside updates
+// too.
+func TestLookupWorkload(t *testing.T) {
+	out, r, dir := small(t, "-run", "lookup", "-peers", "enrich,gomap,goka")
+	require.Empty(t, r.Absent)
+	require.Len(t, r.Samples, 6)
+	for _, s := range r.Samples {
+		require.Contains(t, out, "| "+s.Name+" | "+s.Values+" |")
+		for _, n := range s.Job.Goroutines {
+			for _, kind := range s.Job.Kinds {
+				require.Positive(t, s.Figures[lookupFigure(kind, n, false)], "%s of %s", kind, s.Name)
+			}
+			for _, kind := range s.Job.Beside {
+				require.Positive(t, s.Figures[lookupFigure(kind, n, true)], "%s of %s", kind, s.Name)
+			}
+		}
+		require.Contains(t, s.Figures, s.Job.Kinds[0]+".1.allocs")
+	}
+	require.FileExists(t, filepath.Join(dir, "lookup.svg"))
+	for _, name := range []string{"cores", "system"} {
+		require.NotEmpty(t, r.Machine[name])
+	}
+	require.NotEmpty(t, r.Versions["go"])
+	require.Equal(t, "kfake, in a process of its own", r.Broker)
+}
+
+// Kafka Streams does all that the others do, on a real broker.
+func TestKafkaStreams(t *testing.T) {
+	b := kafkatest.Real(t)
+	if _, err := kstreamsJars(); err != nil {
+		t.Skipf("the program in Java cannot be built here: %v", err)
+	}
+	for _, c := range []struct {
+		m       measure
+		figures []string
+	}{
+		{measure{Work: "bootstrap", Job: tuned(tableOf("fill", peerKStreams))}, []string{"seconds", "rows_per_s", "heap_mb", "rss_mb", "disk_mb"}},
+		{measure{Work: "restart", Prepare: []job{{Work: "kill", Updates: 100}}, Job: tableOf("fill", peerKStreams)}, []string{"seconds"}},
+		{measure{Work: "lookup", Job: job{
+			Work: "lookup", Peer: peerKStreams, Kinds: []string{"hot", "zipf", "uniform", "absent"}, Beside: []string{"uniform"}, Goroutines: []int{1, 2}, Seconds: 0.02,
+		}}, []string{"hot.1.ns", "zipf.2.ns", "uniform.2.ns", "absent.1.ns", "live.uniform.2.ns"}},
+		{measure{Work: "live", Job: job{Work: "live", Peer: peerKStreams, Updates: 1000, Probes: 100}}, []string{"p50_ms", "p99_ms", "applied_per_s"}},
+		{measure{Work: "join", Stream: 2000, Job: tableOf("join", peerKStreams)}, []string{"readings_per_s"}},
+		{measure{Work: "join", Stream: 2000, Output: true, Job: tuned(tableOf("join", peerKStreams))}, []string{"readings_per_s"}},
+	} {
+		c.m.Data = rowsTopic{Rows: 2000}
+		p := newProgress(io.Discard)
+		su := &suite{settings: settings{dir: t.TempDir()}, broker: &broker{addrs: b.Addrs()}, data: newDatasets(b.Addrs(), p), progress: p}
+		s, _, err := su.take(t.Context(), c.m, true)
+		require.NoError(t, err, c.m.Work)
+		for _, figure := range c.figures {
+			require.Positive(t, s[figure], "%s of %s", figure, c.m.Work)
+		}
+	}
 }

@@ -17,12 +17,12 @@ func peakRSS() float64 {
 	if err != nil {
 		return 0
 	}
-	return statusMB(b, "VmHWM:")
+	return peakMB(b)
 }
 
-// statusMB reads one line of /proc/self/status, which is in KiB.
-func statusMB(status []byte, name string) float64 {
-	_, rest, ok := bytes.Cut(status, []byte(name))
+// peakMB reads the peak, which is in KiB, from what /proc/self/status holds.
+func peakMB(status []byte) float64 {
+	_, rest, ok := bytes.Cut(status, []byte("VmHWM:"))
 	if !ok {
 		return 0
 	}

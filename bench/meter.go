@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -17,23 +16,33 @@ type meter struct {
 	now       *histogram
 	nowDisk   float64
 
-	quit chan struct{}
-	wg   sync.WaitGroup
-	errs [2]error
+	quit  chan struct{}
+	broke chan struct{} // closed when the reader has failed
+	wg    sync.WaitGroup
+	err   error
 }
 
 // startMeter starts one reader of uniform keys.
 func startMeter(t table, j job) *meter {
-	m := &meter{latencies: map[string]*histogram{}, disk: map[string]float64{}, now: new(histogram), quit: make(chan struct{})}
-	m.wg.Go(func() { m.errs[0] = m.read(t, j.Rows) })
+	m := &meter{latencies: map[string]*histogram{}, disk: map[string]float64{}, now: new(histogram), quit: make(chan struct{}), broke: make(chan struct{})}
 	m.wg.Go(func() {
-		m.errs[1] = every(context.Background(), 50*time.Millisecond, func() (bool, error) {
+		if m.err = m.read(t, j.Rows); m.err != nil {
+			close(m.broke)
+		}
+	})
+	m.wg.Go(func() {
+		tick := time.NewTicker(50 * time.Millisecond)
+		defer tick.Stop()
+		for !m.stopped() {
 			d := diskUsed(j.Dir)
 			m.mu.Lock()
 			m.nowDisk = max(m.nowDisk, d)
 			m.mu.Unlock()
-			return m.stopped(), nil
-		})
+			select {
+			case <-tick.C:
+			case <-m.quit:
+			}
+		}
 	})
 	return m
 }
@@ -80,15 +89,21 @@ func (m *meter) phase(name string) {
 	m.now, m.nowDisk = new(histogram), 0
 }
 
-// after returns a channel that is closed after a time, or when a reader fails.
-func (m *meter) after(d time.Duration) <-chan struct{} {
-	c := make(chan struct{})
-	time.AfterFunc(d, func() { close(c) })
-	return c
+// await waits for something, or until the reader fails.
+func (m *meter) await(ctx context.Context, c <-chan struct{}) error {
+	select {
+	case <-c:
+		return nil
+	case <-m.broke:
+		return m.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
+// stop ends the reader and returns its error.
 func (m *meter) stop() error {
 	close(m.quit)
 	m.wg.Wait()
-	return errors.Join(m.errs[:]...)
+	return m.err
 }

@@ -151,19 +151,19 @@ func memoryPlan(s settings) []group {
 // largest sizes are measured once.
 func memoryGroup(s settings, data rowsTopic) group {
 	var all []measure
-	of := func(name, values string, j job, perSecond float64) {
+	of := func(name string, j job, perSecond float64) {
 		j.Seconds = s.seconds
-		all = append(all, measure{Work: "memory", Name: name, Values: values, Data: data, Job: j, Weight: secondsFor(data.Rows, perSecond)})
+		all = append(all, measure{Work: "memory", Name: name, Values: "bytes", Data: data, Job: j, Weight: secondsFor(data.Rows, perSecond)})
 	}
-	of("enrich", "bytes", enrichJob("fill", largeBudget), 1e6)
+	of("enrich", enrichJob("fill", largeBudget), 1e6)
 	if data.RowBytes == 0 {
-		of("enrich 64 MB", "bytes", enrichJob("fill", smallBudget), 1e6)
+		of("enrich 64 MB", enrichJob("fill", smallBudget), 1e6)
 	}
 	if data.Rows <= 2_000_000 {
-		of("gomap", "bytes", tableOf("fill", peerGoMap), 1e6)
+		of("gomap", tableOf("fill", peerGoMap), 1e6)
 	}
-	of("goka", "bytes", tableOf("fill", peerGoka), 1.5e5)
-	of("kstreams", "bytes", tableOf("fill", peerKStreams), 2e5)
+	of("goka", tableOf("fill", peerGoka), 1.5e5)
+	of("kstreams", tableOf("fill", peerKStreams), 2e5)
 	rounds := 3
 	if data.Rows*max(160, data.RowBytes) > 500*mb {
 		rounds = 1

@@ -57,7 +57,7 @@ func newWriter(addrs []string, zstd bool) (*writer, error) {
 	if zstd {
 		codec = kgo.ZstdCompression()
 	}
-	cl, err := kgo.NewClient(kgo.SeedBrokers(addrs...), kgo.ProducerBatchMaxBytes(900_000), kgo.MaxBufferedRecords(100_000),
+	cl, err := kgo.NewClient(kgo.SeedBrokers(addrs...), kgo.ProducerBatchMaxBytes(900_000), kgo.MaxBufferedRecords(1_000_000), kgo.MaxBufferedBytes(64<<20),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(5*time.Millisecond), kgo.ProducerBatchCompression(codec))
 	return &writer{cl: cl}, err
 }

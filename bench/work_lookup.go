@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime"
-	"strings"
 	"sync"
 	"time"
 )
@@ -176,32 +175,52 @@ func workLookup(ctx context.Context, c *child, j job) (sample, error) {
 	return s, t.close()
 }
 
+// lookUpPasses is how often each measurement is made, in turn with those on other
+// numbers of goroutines: the median counts.
+const lookUpPasses = 3
+
 // lookUpKinds measures each kind on each number of goroutines, after a while that
 // does not count.
 func lookUpKinds(t table, j job, kinds []string, beside bool, s sample) error {
 	for _, kind := range kinds {
-		for i, goroutines := range j.Goroutines {
-			l := lookupsOf(kind, j, goroutines)
-			if i == 0 {
-				if _, err := lookUp(t, l, j.Seconds); err != nil {
+		all := make([]lookups, len(j.Goroutines))
+		for i, n := range j.Goroutines {
+			all[i] = lookupsOf(kind, j, n)
+		}
+		if _, err := lookUp(t, all[0], j.Seconds); err != nil {
+			return fmt.Errorf("%s: %w", kind, err)
+		}
+		taken := map[string][]float64{}
+		for range lookUpPasses {
+			for i, n := range j.Goroutines {
+				ns, allocs, err := lookUpCounting(t, all[i], j.Seconds/lookUpPasses)
+				if err != nil {
 					return fmt.Errorf("%s: %w", kind, err)
 				}
+				name := lookupFigure(kind, n, beside)
+				taken[name] = append(taken[name], ns)
+				if n == 1 && !beside {
+					taken[kind+".1.allocs"] = append(taken[kind+".1.allocs"], allocs)
+				}
 			}
-			var before, after runtime.MemStats
-			runtime.ReadMemStats(&before)
-			ns, err := lookUp(t, l, j.Seconds)
-			if err != nil {
-				return fmt.Errorf("%s: %w", kind, err)
-			}
-			runtime.ReadMemStats(&after)
-			name := lookupFigure(kind, goroutines, beside)
-			s[name] = ns
-			if goroutines == 1 && !beside {
-				s[strings.TrimSuffix(name, "ns")+"allocs"] = float64(after.Mallocs-before.Mallocs) * ns / (j.Seconds * 1e9)
-			}
+		}
+		for name, values := range taken {
+			s[name], _ = middle(values)
 		}
 	}
 	return nil
+}
+
+// lookUpCounting looks up and counts what is allocated for one lookup, by
+// whatever goes on in the process.
+func lookUpCounting(t table, l lookups, seconds float64) (ns, allocs float64, err error) {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	began := time.Now()
+	ns, err = lookUp(t, l, seconds)
+	took := time.Since(began)
+	runtime.ReadMemStats(&after)
+	return ns, float64(after.Mallocs-before.Mallocs) * ns / float64(took.Nanoseconds()), err
 }
 
 // warm looks every row up once.

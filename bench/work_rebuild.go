@@ -85,15 +85,6 @@ func (h *healed) OnRebuild(stage globaltable.RebuildStage, _ globaltable.Reason,
 // OnVerified implements globaltable.HookVerify.
 func (h *healed) OnVerified(globaltable.Reason, int) { tell(h.ended) }
 
-func await(ctx context.Context, c <-chan struct{}) error {
-	select {
-	case <-c:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
 // verifyRetention is how long the table believes that tombstones are kept, where
 // it is to verify: a little less than it is cut off.
 const verifyRetention = 10 * time.Second
@@ -131,27 +122,8 @@ func heal(ctx context.Context, j job, away func() error, opts ...globaltable.Opt
 	took := time.Since(began)
 	s = sample{"rows_per_s": float64(j.Rows) / took.Seconds()}
 	m := startMeter(t, j)
-	if err := await(ctx, m.after(time.Duration(j.Seconds*float64(time.Second)))); err != nil {
-		return nil, err
-	}
-	m.phase("before")
-	g.set(true)
-	if err := away(); err != nil {
-		return nil, err
-	}
-	m.phase("cut")
-	g.set(false)
-	if err := await(ctx, h.begun); err != nil {
-		return nil, err
-	}
-	m.phase("found")
-	began = time.Now()
-	if err := await(ctx, h.ended); err != nil {
-		return nil, err
-	}
-	s["heal_seconds"] = time.Since(began).Seconds()
-	m.phase("during")
-	if err := m.stop(); err != nil {
+	err = m.watch(ctx, j, g, h, away, s)
+	if err = errors.Join(err, m.stop()); err != nil {
 		return nil, err
 	}
 	for _, phase := range []string{"before", "during"} {
@@ -162,4 +134,32 @@ func heal(ctx context.Context, j job, away func() error, opts ...globaltable.Opt
 	s["disk_before_mb"], s["disk_peak_mb"] = m.disk["before"], m.disk["during"]
 	s["rss_mb"] = peakRSS()
 	return s, nil
+}
+
+// watch waits for a while with nothing going on, cuts the network until away is
+// done, and waits until the table has healed.
+func (m *meter) watch(ctx context.Context, j job, g *gate, h *healed, away func() error, s sample) error {
+	quiet := make(chan struct{})
+	time.AfterFunc(time.Duration(j.Seconds*float64(time.Second)), func() { close(quiet) })
+	if err := m.await(ctx, quiet); err != nil {
+		return err
+	}
+	m.phase("before")
+	g.set(true)
+	if err := away(); err != nil {
+		return err
+	}
+	m.phase("cut")
+	g.set(false)
+	if err := m.await(ctx, h.begun); err != nil {
+		return err
+	}
+	m.phase("found")
+	began := time.Now()
+	if err := m.await(ctx, h.ended); err != nil {
+		return err
+	}
+	s["heal_seconds"] = time.Since(began).Seconds()
+	m.phase("during")
+	return nil
 }
