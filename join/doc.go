@@ -56,8 +56,9 @@
 //     TestOrderWithinAPartition, TestJ8J9_OutOfOrderTimestampsAreKept)
 //   - A change of the table makes no output; records that come later meet the new
 //     row. (TestJ3_TableUpdatesEmitNothing, TestJ5_DeletedRowsStopMatching)
-//   - The records of one poll are looked up at once, and each row that they name
-//     is read and decoded once. (TestOneLookupForAPollAndOneForAKey)
+//   - The records of one poll are looked up at once, by the thousand, and each row
+//     that these name is read and decoded once. A key that many of them have is
+//     looked up once if it is a string. (TestOneLookupForAPollAndOneForAKey)
 //
 // # Caveats
 //

@@ -74,8 +74,9 @@
 //   - A function that ignores its context for longer than [ShutdownTimeout] keeps
 //     its goroutine after Run has returned.
 //   - [MaxInFlight] counts records. Very large ones need a smaller bound, and
-//     smaller fetches: kgo.FetchMaxBytes and kgo.FetchMaxPartitionBytes through
-//     [Kafka].
+//     smaller fetches: [FetchBytes]. A compressed batch counts as it is sent.
+//   - Small values that codec.String and codec.Bytes decode are cut from blocks of
+//     1 KiB: who keeps one keeps its block. Keys have memory of their own.
 //   - A topic that was deleted and created again while no worker ran cannot be told
 //     from the old one if the group's offsets survived and are within the new log.
 //   - Kafka refuses outputs by the batch: the record that a [*ProduceError] names may

@@ -30,6 +30,7 @@ type config struct {
 	beforeCommit func(context.Context) error
 	badRecord    BadRecordPolicy
 	maxInFlight  int
+	fetchBytes   int32
 	shutdown     time.Duration
 	logger       *slog.Logger
 	hooks        hooks
@@ -40,6 +41,7 @@ func newConfig(opts []Opt) config {
 		interval:    time.Second,
 		badRecord:   Fail,
 		maxInFlight: 10_000,
+		fetchBytes:  8 << 20,
 		shutdown:    10 * time.Second,
 		logger:      slog.New(slog.DiscardHandler),
 	}
@@ -65,6 +67,9 @@ func (c *config) validate() error {
 	}
 	if c.maxInFlight <= 0 {
 		bad("MaxInFlight has to be above 0, not %d", c.maxInFlight)
+	}
+	if c.fetchBytes <= 0 {
+		bad("FetchBytes has to be above 0, not %d", c.fetchBytes)
 	}
 	if c.shutdown <= 0 {
 		bad("ShutdownTimeout has to be above 0, not %v", c.shutdown)
@@ -102,7 +107,7 @@ func InstanceID(id string) Opt { return opt(func(c *config) { c.instance = id })
 //
 // These are overruled: SeedBrokers, ConsumerGroup, ConsumeTopics, InstanceID,
 // DisableAutoCommit, BlockRebalanceOnPoll, FetchIsolationLevel,
-// KeepControlRecords, ConsumeStartOffset, ConsumeResetOffset, RequiredAcks,
+// KeepControlRecords, ConsumeStartOffset, ConsumeResetOffset, RequiredAcks, WithPools,
 // the OnPartitions... callbacks and AdjustFetchOffsetsFn. TransactionalID,
 // DisableIdempotentWrite, ManualFlushing, ConsumePartitions, ConsumeRegex and
 // KeepRetryableFetchErrors are refused by [New]. MaxBufferedRecords is
@@ -157,6 +162,14 @@ func OnBadRecord(policy BadRecordPolicy) Opt {
 // be begun.
 func MaxInFlight(records int) Opt { return opt(func(c *config) { c.maxInFlight = records }) }
 
+// FetchBytes bounds what one fetch brings from a broker, as it is sent: compressed,
+// if the topic is. A single batch of the topic that is larger is fetched all the
+// same. The default is 8 MiB. One fetch of each broker is on its way, another waits
+// in the client, and what was queued of those before is bounded by [MaxInFlight]; a
+// record costs about 200 bytes more until it is done. kgo.FetchMaxBytes and
+// kgo.FetchMaxPartitionBytes through [Kafka] go before it.
+func FetchBytes(bytes int32) Opt { return opt(func(c *config) { c.fetchBytes = bytes }) }
+
 // ShutdownTimeout bounds a stop: the time for what has begun to finish, for
 // outputs to be acknowledged, and for the last commit. It also bounds the work
 // on a partition that is revoked, and so has to be below the group's rebalance
@@ -188,13 +201,20 @@ func (c *config) asking() []kgo.Opt {
 
 // shared returns the options of every client.
 func (c *config) shared() []kgo.Opt {
-	return append(append([]kgo.Opt{kgo.MaxBufferedRecords(maxBuffered), kgo.FetchMaxWait(fetchWait)}, c.kafka...),
+	own := []kgo.Opt{
+		kgo.MaxBufferedRecords(maxBuffered), kgo.FetchMaxWait(fetchWait),
+		kgo.FetchMaxBytes(c.fetchBytes), kgo.FetchMaxPartitionBytes(min(c.fetchBytes, partitionBytes)),
+	}
+	return append(append(own, c.kafka...),
 		kgo.SeedBrokers(c.brokers...), kgo.RequiredAcks(kgo.AllISRAcks()))
 }
 
 // fetchWait is how long a broker may keep a fetch that finds nothing. A partition
 // that is resumed waits for it; kgo's own 5 s would be felt.
 const fetchWait = 500 * time.Millisecond
+
+// partitionBytes is kgo's own bound for what a fetch brings of one partition.
+const partitionBytes = 1 << 20
 
 // maxBuffered is no limit: a limit of the client would let one partition's
 // unacknowledged outputs stall all others.

@@ -33,6 +33,7 @@ func TestOptionsAreChecked(t *testing.T) {
 		"bad broker":     {append(good, Brokers("host:port")), "Kafka options"},
 		"interval":       {append(good, CommitInterval(0)), "CommitInterval has to be above 0"},
 		"in flight":      {append(good, MaxInFlight(-1)), "MaxInFlight has to be above 0, not -1"},
+		"fetch":          {append(good, FetchBytes(0)), "FetchBytes has to be above 0, not 0"},
 		"shutdown":       {append(good, ShutdownTimeout(0)), "ShutdownTimeout has to be above 0"},
 		"policy":         {append(good, OnBadRecord("ignore")), `not "ignore"`},
 		"no letter box":  {append(good, OnBadRecord(DeadLetter(""))), "OnBadRecord takes"},
@@ -75,6 +76,29 @@ func TestUserKafkaOptionsAreOverruledWhereItMatters(t *testing.T) {
 	require.Equal(t, numbered("v", 0, 3), c.values())
 	require.EqualValues(t, 3, e.committed(e.group(), in, 0))
 	require.EqualValues(t, -1, e.committed("other", in, 0))
+}
+
+func TestFetchesAreBounded(t *testing.T) {
+	for name, tc := range map[string]struct {
+		opts           []Opt
+		all, partition int32
+	}{
+		"default":      {nil, 8 << 20, 1 << 20},
+		"small":        {[]Opt{FetchBytes(1000)}, 1000, 1000},
+		"large":        {[]Opt{FetchBytes(64 << 20)}, 64 << 20, 1 << 20},
+		"kgo's option": {[]Opt{FetchBytes(1000), Kafka(kgo.FetchMaxBytes(5000))}, 5000, 1000},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, err := New(ForEach(strs("in"), new(collector).add), append(tc.opts, Brokers("127.0.0.1:1"), Group("g"))...)
+			require.NoError(t, err)
+			cl, err := kgo.NewClient(w.cfg.shared()...)
+			require.NoError(t, err)
+			defer cl.Close()
+			require.Equal(t, tc.all, cl.OptValue(kgo.FetchMaxBytes))
+			require.Equal(t, tc.partition, cl.OptValue(kgo.FetchMaxPartitionBytes))
+			require.Equal(t, fetchWait, cl.OptValue(kgo.FetchMaxWait))
+		})
+	}
 }
 
 func TestPolicyNames(t *testing.T) {

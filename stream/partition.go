@@ -196,41 +196,6 @@ func (p *partition) drop(in *input, reason string) {
 	p.w.hooks.drop(p.topic, p.id, in.rec.Offset, reason)
 }
 
-// produce sends an output. It takes over the caller's reference on in. While
-// too many outputs are unacknowledged it waits. Its errors are notOwn.
-func (p *partition) produce(in *input, out *kgo.Record) error {
-	if err := p.send(in, out, &p.w.count.outputs); err != nil {
-		return &notOwn{err}
-	}
-	return nil
-}
-
-func (p *partition) send(in *input, out *kgo.Record, acked *atomic.Int64) error {
-	limit := int64(p.w.cfg.maxInFlight)
-	if p.unacked.Load() >= limit && !p.wait(p.ctx, func() bool { return p.unacked.Load() <= limit/2 }) {
-		return errAbandoned
-	}
-	in.began = true
-	p.unacked.Add(1)
-	p.w.client.Produce(p.w.base, out, func(_ *kgo.Record, err error) {
-		switch {
-		case err == nil:
-			acked.Add(1)
-			in.release()
-		case !errors.Is(err, kgo.ErrClientClosed):
-			p.w.fail(&ProduceError{
-				Topic: out.Topic, Err: err,
-				FromTopic: p.topic, FromPartition: p.id, FromOffset: in.rec.Offset,
-			})
-		}
-		p.unacked.Add(-1)
-		if p.waiting.Load() {
-			wake(p.room)
-		}
-	})
-	return nil
-}
-
 // wait returns true once ready does, which is asked again after every
 // acknowledgement, and false if ctx ends before.
 func (p *partition) wait(ctx context.Context, ready func() bool) bool {

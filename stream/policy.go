@@ -56,12 +56,12 @@ func (b BadRecordPolicy) valid() bool {
 	return b == Fail || b == Skip || dead && topic != ""
 }
 
-func deadLetter(topic string, e *RecordError, raw *kgo.Record) *kgo.Record {
+func deadLetter(topic string, e *RecordError, raw *kgo.Record) kgo.Record {
 	text := e.Err.Error()
 	if len(text) > maxErrorHeader {
 		text = text[:maxErrorHeader]
 	}
-	return &kgo.Record{
+	return kgo.Record{
 		Topic: topic, Key: raw.Key, Value: raw.Value, Timestamp: raw.Timestamp,
 		Headers: append(slices.Clip(raw.Headers),
 			Header{Key: HeaderTopic, Value: []byte(e.Topic)},
@@ -90,7 +90,9 @@ func (p *partition) reject(in *input, stage string, err error) error {
 	case dead && first:
 		w.count.deadLettered.Add(1)
 		in.retain()
-		return p.send(in, deadLetter(topic, e, in.rec), &w.count.deadLetters)
+		o := w.out.get()
+		o.rec = deadLetter(topic, e, in.rec)
+		return p.send(in, o, &w.count.deadLetters)
 	case dead, policy == Skip && !first:
 		return nil
 	case policy == Skip:

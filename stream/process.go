@@ -24,7 +24,7 @@ type Dependency interface {
 // extension point on which package join is built.
 type Processor[K, V, K2, V2 any] interface {
 	// Process receives records of one partition, in order: those of one poll,
-	// or fewer. It says in out what becomes of each; an input that it does
+	// or fewer, and rarely more than some thousand. It says in out what becomes of each; an input that it does
 	// not mention is done. It is called for several partitions at once. in is
 	// valid only until Process returns; keys, values and headers may be kept.
 	//

@@ -43,11 +43,12 @@ func To[K, V any](s *Stream[K, V], topic string, key codec.Codec[K], value codec
 		enc := encoder[K, V]{topic: topic, key: key, value: value}
 		return s.open(p, func(b batch[K, V]) error {
 			return p.each("encode", b.ins, func(i int) error {
-				out, err := enc.encode(&b.recs[i])
-				if err != nil {
+				o := p.w.out.get()
+				if err := enc.encode(&o.rec, &b.recs[i]); err != nil {
+					p.w.out.put(o)
 					return err
 				}
-				return p.produce(b.ins[i], out)
+				return p.produce(b.ins[i], o)
 			}, nil)
 		})
 	}}
@@ -65,22 +66,22 @@ type encoder[K, V any] struct {
 	arena []byte
 }
 
-func (e *encoder[K, V]) encode(r *Record[K, V]) (*kgo.Record, error) {
+// encode fills out, which is empty.
+func (e *encoder[K, V]) encode(out *kgo.Record, r *Record[K, V]) (err error) {
 	// A codec may append headers; the clip keeps it off the memory that
 	// records made from the same input share.
-	out := &kgo.Record{Topic: e.topic, Timestamp: r.Timestamp, Headers: slices.Clip(r.Headers)}
-	var err error
+	out.Topic, out.Timestamp, out.Headers = e.topic, r.Timestamp, slices.Clip(r.Headers)
 	if !r.NullKey {
 		if out.Key, err = encodePart(&e.arena, e.key, r.Key, codec.Meta{Topic: e.topic, Part: codec.Key, Headers: &out.Headers}); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if !r.NullValue {
 		if out.Value, err = encodePart(&e.arena, e.value, r.Value, codec.Meta{Topic: e.topic, Part: codec.Value, Headers: &out.Headers}); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return out, nil
+	return nil
 }
 
 // encodePart never returns nil without an error: to Kafka nil is null, and an

@@ -33,15 +33,20 @@ func encoderOf() encoder[string, string] {
 	return encoder[string, string]{topic: "out", key: codec.String(), value: odd{codec.String()}}
 }
 
+func encodeWith(enc *encoder[string, string], r *Record[string, string]) (*kgo.Record, error) {
+	out := new(kgo.Record)
+	return out, enc.encode(out, r)
+}
+
 func TestEncodeKeepsEmptyAndNullApart(t *testing.T) {
 	enc := encoderOf()
-	r, err := enc.encode(&Record[string, string]{})
+	r, err := encodeWith(&enc, &Record[string, string]{})
 	require.NoError(t, err)
 	require.NotNil(t, r.Key)
 	require.NotNil(t, r.Value)
 	require.Empty(t, r.Key)
 
-	r, err = enc.encode(&Record[string, string]{Key: "ignored", NullKey: true, NullValue: true})
+	r, err = encodeWith(&enc, &Record[string, string]{Key: "ignored", NullKey: true, NullValue: true})
 	require.NoError(t, err)
 	require.Nil(t, r.Key)
 	require.Nil(t, r.Value)
@@ -52,7 +57,7 @@ func TestEncodedRecordsDoNotShareMemory(t *testing.T) {
 	var rs []*kgo.Record
 	big := strings.Repeat("x", arenaSize)
 	for _, v := range []string{"a", big, "b", "c"} {
-		r, err := enc.encode(&Record[string, string]{Key: v, Value: v})
+		r, err := encodeWith(&enc, &Record[string, string]{Key: v, Value: v})
 		require.NoError(t, err)
 		rs = append(rs, r)
 	}
@@ -67,7 +72,7 @@ func TestEncodeMayAddHeadersButNotToOthers(t *testing.T) {
 	enc := encoderOf()
 	shared := make([]Header, 1, 8)
 	shared[0] = Header{Key: "h"}
-	a, err := enc.encode(&Record[string, string]{Value: "header", Headers: shared})
+	a, err := encodeWith(&enc, &Record[string, string]{Value: "header", Headers: shared})
 	require.NoError(t, err)
 	require.Len(t, a.Headers, 2)
 	require.Empty(t, shared[:2][1].Key, "the input's memory is untouched")
@@ -75,9 +80,9 @@ func TestEncodeMayAddHeadersButNotToOthers(t *testing.T) {
 
 func TestEncodeErrorsNameTheHalf(t *testing.T) {
 	enc := encoderOf()
-	_, err := enc.encode(&Record[string, string]{Value: "bad"})
+	_, err := encodeWith(&enc, &Record[string, string]{Value: "bad"})
 	require.EqualError(t, err, "value: cannot")
-	_, err = enc.encode(&Record[string, string]{Value: "short", Key: "k"})
+	_, err = encodeWith(&enc, &Record[string, string]{Value: "short", Key: "k"})
 	require.ErrorContains(t, err, "Encode has to append")
 }
 

@@ -1,0 +1,66 @@
+package stream
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// sent is an output that is on its way.
+func sent(t *testing.T, p *partition) (*output, *input) {
+	t.Helper()
+	in := p.inputs(1)[0]
+	o := p.w.out.get()
+	o.rec.Topic, o.rec.Value = "out", []byte("v")
+	o.in, o.from, o.acked = in, p, &p.w.count.outputs
+	p.unacked.Add(1)
+	return o, in
+}
+
+func TestAcknowledgedOutputsAreCountedAndForgotten(t *testing.T) {
+	p := bare(t)
+	o, in := sent(t, p)
+	o.promise(&o.rec, nil)
+	require.True(t, in.done())
+	require.EqualValues(t, 1, p.w.count.outputs.Load())
+	require.Zero(t, p.unacked.Load())
+	require.Equal(t, kgo.Record{}, o.rec, "nothing of it is kept, or seen by the next one")
+	require.Nil(t, o.in)
+	require.Nil(t, o.from)
+}
+
+func TestOutputsThatFailHoldTheirInput(t *testing.T) {
+	for name, tc := range map[string]struct {
+		err   error
+		fails bool
+	}{
+		"refused":           {errors.New("too large"), true},
+		"the client closed": {kgo.ErrClientClosed, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := bare(t)
+			o, in := sent(t, p)
+			o.promise(&o.rec, tc.err)
+			require.False(t, in.done(), "it is not committed")
+			require.Zero(t, p.w.count.outputs.Load())
+			require.Zero(t, p.unacked.Load(), "and nobody waits for it")
+			pe, ok := errors.AsType[*ProduceError](p.w.err)
+			require.Equal(t, tc.fails, ok)
+			if ok {
+				require.Equal(t, &ProduceError{Topic: "out", FromTopic: "topic", FromOffset: 0, Err: tc.err}, pe)
+			}
+		})
+	}
+}
+
+func TestAcknowledgementsWakeWhoWaits(t *testing.T) {
+	p := bare(t)
+	o, _ := sent(t, p)
+	waited := make(chan bool)
+	go func() { waited <- p.wait(t.Context(), func() bool { return p.unacked.Load() == 0 }) }()
+	require.Eventually(t, p.waiting.Load, patience, 1)
+	o.promise(&o.rec, nil)
+	require.True(t, receive(t, waited))
+}
