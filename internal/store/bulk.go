@@ -266,7 +266,11 @@ func (b *Bulk) write(c *chunk) (name string, err error) {
 	if err != nil {
 		return "", fmt.Errorf("store: cannot write %s: %w", name, err)
 	}
-	w := sstable.NewRawWriter(objstorageprovider.NewFileWritable(f), g.options.MakeWriterOptions(0, g.db.TableFormat()))
+	o := g.options.MakeWriterOptions(0, g.db.TableFormat())
+	// It is merged soon, and compressed then. Compressing it twice takes longer
+	// than writing it in full.
+	o.Compression = sstable.NoCompression
+	w := sstable.NewRawWriter(objstorageprovider.NewFileWritable(f), o)
 	err = errors.Join(writeTable(w, c), w.Close())
 	if err != nil {
 		return "", fmt.Errorf("store: cannot write %s: %w", name, err)
