@@ -1,8 +1,10 @@
 package store
 
 import (
+	"bytes"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -38,6 +40,15 @@ func (c *cursor) Close() error {
 type cursors struct {
 	open  func() (*pebble.Iterator, error)
 	moves atomic.Uint64 // how often the store has moved
+	shelf atomic.Pointer[shelf]
+}
+
+// A shelf has a place for some cursors of each range of keys. A cursor that stays
+// within one file finds a key in half the time: it does not leave the file and
+// enter another.
+type shelf struct {
+	from  [][]byte // the first stored keys of all ranges but the first, sorted
+	each  int      // slots of a range
 	slots []cursorSlot
 }
 
@@ -48,15 +59,57 @@ type cursorSlot struct {
 }
 
 func newCursors(open func() (*pebble.Iterator, error)) *cursors {
-	return &cursors{open: open, slots: make([]cursorSlot, 2*runtime.GOMAXPROCS(0))}
+	p := &cursors{open: open}
+	p.shelf.Store(newShelf(nil))
+	return p
 }
 
-// get returns a cursor that sees what was applied before the call.
-func (p *cursors) get() (*cursor, error) {
+func newShelf(from [][]byte) *shelf {
+	each := 2 * runtime.GOMAXPROCS(0)
+	if len(from) > 0 {
+		each = runtime.GOMAXPROCS(0)
+	}
+	return &shelf{from: from, each: each, slots: make([]cursorSlot, each*(len(from)+1))}
+}
+
+// of returns the slots for a stored key.
+func (s *shelf) of(stored []byte) []cursorSlot {
+	at, _ := slices.BinarySearchFunc(s.from, stored, func(from, stored []byte) int {
+		if bytes.Compare(from, stored) <= 0 {
+			return -1
+		}
+		return 1
+	})
+	return s.slots[at*s.each:][:s.each]
+}
+
+// maxRanges bounds the ranges of a shelf: a cursor takes some kilobytes.
+const maxRanges = 64
+
+// arrange adapts the ranges to the files of the lowest level, of which these are
+// the first keys, sorted.
+func (p *cursors) arrange(files [][]byte) {
+	step := len(files)/maxRanges + 1
+	var from [][]byte
+	for i := step; i < len(files); i += step {
+		from = append(from, files[i])
+	}
+	old := p.shelf.Load()
+	if slices.EqualFunc(old.from, from, bytes.Equal) {
+		return
+	}
+	p.shelf.Store(newShelf(from))
+	old.clear(nil)
+}
+
+// get returns a cursor for a user key that sees what was applied before the call.
+func (p *cursors) get(key []byte) (*cursor, error) {
 	now := p.moves.Load()
+	var buf [64]byte
+	slots := p.shelf.Load().of(appendRowKey(buf[:0], key))
 	at := rand.Uint32()
-	for i := range p.slots {
-		slot := &p.slots[(at+uint32(i))%uint32(len(p.slots))].c
+	for i := range slots {
+		slot := &slots[(at+uint32(i))%uint32(len(slots))].c
 		if slot.Load() == nil {
 			continue
 		}
@@ -76,16 +129,23 @@ func (p *cursors) get() (*cursor, error) {
 	return &cursor{pool: p, it: it, made: now}, nil
 }
 
-// put keeps a cursor for the next lookup, if it can be of use.
+// put keeps a cursor for the next lookup near its last key, if it can be of use.
 func (p *cursors) put(c *cursor) {
+	s := p.shelf.Load()
+	slots := s.of(c.key)
 	at := rand.Uint32()
-	for i := range p.slots {
-		slot := &p.slots[(at+uint32(i))%uint32(len(p.slots))].c
+	for i := range slots {
+		slot := &slots[(at+uint32(i))%uint32(len(slots))].c
 		if c.it.Error() != nil || c.made != p.moves.Load() || !slot.CompareAndSwap(nil, c) {
 			continue
 		}
+		// Whoever moved, or arranged the ranges anew, may have passed the slot
+		// before.
 		if c.made != p.moves.Load() {
-			p.sweep() // whoever moved may have passed the slot before
+			p.sweep()
+		}
+		if p.shelf.Load() != s {
+			s.clear(nil)
 		}
 		return
 	}
@@ -100,9 +160,14 @@ func (p *cursors) moved() { p.moves.Add(1) }
 // sweep closes the cursors that are of no use any more.
 func (p *cursors) sweep() {
 	now := p.moves.Load()
-	for i := range p.slots {
-		slot := &p.slots[i].c
-		if c := slot.Load(); c == nil || c.made >= now {
+	p.shelf.Load().clear(func(c *cursor) bool { return c.made >= now })
+}
+
+// clear closes the cursors, but for those to be kept.
+func (s *shelf) clear(keep func(*cursor) bool) {
+	for i := range s.slots {
+		slot := &s.slots[i].c
+		if c := slot.Load(); c == nil || keep != nil && keep(c) {
 			continue
 		}
 		// Should another one stand there by now, it is set up anew.

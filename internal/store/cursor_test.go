@@ -15,8 +15,9 @@ import (
 
 // kept counts the cursors that wait for their next use.
 func kept(g *Generation) (n int) {
-	for i := range g.cursors.slots {
-		if g.cursors.slots[i].c.Load() != nil {
+	s := g.cursors.shelf.Load()
+	for i := range s.slots {
+		if s.slots[i].c.Load() != nil {
 			n++
 		}
 	}
@@ -60,10 +61,81 @@ func TestCursorsAreUsedAgainUntilTheStoreMoves(t *testing.T) {
 	require.Eventually(t, func() bool { return kept(g) == 0 }, time.Minute, time.Millisecond)
 }
 
+// Each range of keys has cursors of its own, which stay when others are used; when
+// the ranges change they go.
+func TestCursorsOfRanges(t *testing.T) {
+	g := create(t, open(t, vfs.NewMem()))
+	for i, k := range []string{"a", "m", "x"} {
+		put(t, g, int64(i), k, k)
+	}
+	opened := 0
+	open := g.cursors.open
+	g.cursors.open = func() (*pebble.Iterator, error) { opened++; return open() }
+	g.cursors.arrange([][]byte{stateKey, []byte("\x01h"), []byte("\x01m")})
+	for range 3 {
+		for _, k := range []string{"a", "m", "x", "h", "", "zz"} {
+			v, ok := get(t, g, k)
+			require.Equal(t, k == "a" || k == "m" || k == "x", ok)
+			if ok {
+				require.Equal(t, k, v)
+			}
+		}
+	}
+	require.Equal(t, 3, opened, "one each for those below h, from h, and from m")
+	require.Equal(t, 3, kept(g))
+	before := g.cursors.shelf.Load()
+	used, err := g.cursors.get([]byte("a"))
+	require.NoError(t, err)
+	_, _, err = used.seek([]byte("a"))
+	require.NoError(t, err)
+	g.cursors.arrange([][]byte{stateKey, []byte("\x01h"), []byte("\x01m")})
+	require.Same(t, before, g.cursors.shelf.Load(), "they are the same")
+	g.cursors.arrange(nil)
+	require.Zero(t, kept(g))
+	require.NoError(t, used.Close())
+	require.Equal(t, 1, kept(g), "it goes to its place of now")
+
+	var many [][]byte
+	for i := range 1000 {
+		many = append(many, fmt.Appendf(nil, "\x01%04d", i))
+	}
+	g.cursors.arrange(many)
+	require.Less(t, len(g.cursors.shelf.Load().from), maxRanges)
+}
+
+// What was merged is arranged by itself.
+func TestCursorsFollowTheFiles(t *testing.T) {
+	o := testOptions(vfs.NewMem())
+	o.Tune = func(p *pebble.Options) {
+		for i := range p.TargetFileSizes {
+			p.TargetFileSizes[i] = 32 << 10
+		}
+	}
+	g := create(t, openWith(t, o))
+	b := g.NewBatch()
+	src := newBenchRows(1 << 40)
+	for i := range 3000 {
+		_, v := src.next()
+		b.Put(fmt.Appendf(nil, "k%05d", i), &Row{Offset: int64(i), Value: v})
+	}
+	require.NoError(t, g.Apply(b, &State{}))
+	require.NoError(t, g.Flush())
+	require.NoError(t, g.db.Compact(t.Context(), stateKey, rowsUpper, false))
+	require.Eventually(t, func() bool { return len(g.cursors.shelf.Load().from) > 3 }, time.Minute, time.Millisecond)
+	for i := range 3000 {
+		v, ok, err := g.Get(fmt.Appendf(nil, "k%05d", i))
+		require.NoError(t, err)
+		require.True(t, ok)
+		require.EqualValues(t, i, v.Offset)
+		v.Close()
+	}
+	require.Greater(t, kept(g), 3)
+}
+
 func TestCursorThatFailedIsNotUsedAgain(t *testing.T) {
 	g := create(t, open(t, vfs.NewMem()))
 	put(t, g, 0, "a", "1")
-	c, err := g.cursors.get()
+	c, err := g.cursors.get([]byte("a"))
 	require.NoError(t, err)
 	require.NoError(t, c.Close())
 	require.Equal(t, 1, kept(g))
@@ -130,7 +202,7 @@ func TestOnChange(t *testing.T) {
 			g.OnChange(func(key []byte) {
 				told = append(told, string(key))
 				require.EqualValues(t, 2, g.State().Get(0).Next, "the position is published later")
-				c, err := g.cursors.get()
+				c, err := g.cursors.get([]byte("a"))
 				require.NoError(t, err)
 				r, ok, err := c.seek([]byte("a"))
 				require.NoError(t, err)

@@ -34,6 +34,7 @@ type Generation struct {
 	snaps  map[*Snapshot]struct{}
 
 	cursors *cursors
+	merged  atomic.Bool // files have changed since cursors were arranged
 	// changing is called with each key whose row has changed, before the
 	// state says so; see OnChange.
 	changing atomic.Pointer[func(key []byte)]
@@ -70,6 +71,7 @@ func newGeneration(r *Root, n uint64) *Generation {
 	g.scheduler.tick = func() {
 		if g.use.enter() {
 			g.cursors.sweep()
+			g.arrange()
 			g.use.leave()
 		}
 	}
@@ -78,7 +80,7 @@ func newGeneration(r *Root, n uint64) *Generation {
 
 func createGeneration(r *Root, n uint64, id Identity) (*Generation, error) {
 	g := newGeneration(r, n)
-	o, err := r.opts.pebbleOptions(g.fail, g.backlog, g.scheduler, g.cursors.moved)
+	o, err := r.opts.pebbleOptions(g.fail, g.backlog, g.scheduler, g.filesChanged)
 	if err != nil {
 		return nil, err
 	}
@@ -121,7 +123,7 @@ func (g *Generation) writeIdentity(id Identity) error {
 
 func openGeneration(r *Root, n uint64) (*Generation, error) {
 	g := newGeneration(r, n)
-	o, err := r.opts.pebbleOptions(g.fail, g.backlog, g.scheduler, g.cursors.moved)
+	o, err := r.opts.pebbleOptions(g.fail, g.backlog, g.scheduler, g.filesChanged)
 	if err != nil {
 		return nil, err
 	}
@@ -135,6 +137,7 @@ func openGeneration(r *Root, n uint64) (*Generation, error) {
 	} else {
 		// An earlier run may have left it as far behind as it could be.
 		g.backlog.touch()
+		g.merged.Store(true)
 		err = g.load()
 	}
 	if f := g.fail.get(); f != nil {
@@ -228,6 +231,29 @@ func (g *Generation) SetIdentity(id Identity) error {
 
 // State returns what was reached by the last Apply. It must not be changed.
 func (g *Generation) State() *State { return g.state.Load() }
+
+// filesChanged notes that files were replaced. It may be called with any lock held.
+func (g *Generation) filesChanged() {
+	g.cursors.moved()
+	g.merged.Store(true)
+}
+
+// arrange has cursors stay within the files of the lowest level, if those have
+// changed.
+func (g *Generation) arrange() {
+	if !g.merged.Swap(false) {
+		return
+	}
+	tables, err := g.db.SSTables()
+	if err != nil {
+		return // cursors then serve ranges of other files, and are as right
+	}
+	var first [][]byte
+	for _, t := range tables[len(tables)-1] {
+		first = append(first, t.Smallest.UserKey)
+	}
+	g.cursors.arrange(first)
+}
 
 // OnChange has fn called with the key of each row that changes, one call at a
 // time, from the moment that it returns; nil ends that. When fn is called a Get

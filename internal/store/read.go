@@ -37,7 +37,7 @@ func (g *Generation) Get(key []byte) (v View, ok bool, err error) {
 	if !g.use.enter() {
 		return v, false, ErrClosed
 	}
-	c, err := g.cursors.get()
+	c, err := g.cursors.get(key)
 	if err != nil {
 		defer g.use.leave()
 		return v, false, g.readError(err)
@@ -88,17 +88,17 @@ func (g *Generation) GetMany(keys [][]byte, fn func(i int, row *Row, ok bool) er
 	var next atomic.Int64
 	var failed atomic.Bool
 	work := func() error {
-		c, err := g.cursors.get()
+		from := int(next.Add(manyStep)) - manyStep
+		if from >= len(keys) {
+			return nil
+		}
+		c, err := g.cursors.get(keys[from])
 		if err != nil {
 			return g.readError(err)
 		}
 		defer g.cursors.put(c)
 		s := g.state.Load()
-		for !failed.Load() {
-			from := int(next.Add(manyStep)) - manyStep
-			if from >= len(keys) {
-				break
-			}
+		for ; from < len(keys) && !failed.Load(); from = int(next.Add(manyStep)) - manyStep {
 			for i := from; i < min(from+manyStep, len(keys)); i++ {
 				row, ok, err := c.seek(keys[i])
 				if err != nil {
