@@ -28,7 +28,7 @@ func lookupPlan(s settings) []group {
 		of("gomap", "bytes", tableOf("lookup", peerGoMap), []string{"hot", "uniform", "absent"}, nil, 10),
 		of("goka", "bytes", tableOf("lookup", peerGoka), []string{"hot", "uniform", "zipf", "absent"}, uniform, 20),
 		of("kstreams", "bytes", tableOf("lookup", peerKStreams), []string{"hot", "uniform", "zipf", "absent"}, uniform, 20),
-	}}.rounds(min(s.rounds, 3), true)}
+	}}.rounds(min(s.rounds, 3), false)}
 }
 
 func joinPlan(s settings) []group {
@@ -56,8 +56,12 @@ func joinPlan(s settings) []group {
 		of("kstreams tuned, output", tuned(tableOf("join", peerKStreams)), true, 35),
 	}
 	for i := range measures {
-		if measures[i].Job.Tuned {
-			measures[i].Rounds = 2
+		m := &measures[i]
+		if m.Output {
+			m.Rounds, m.NoWarmUp = 3, true
+		}
+		if m.Job.Tuned {
+			m.Rounds, m.NoWarmUp = 1, true
 		}
 	}
 	return []group{{Title: "Stream join", Measures: measures}}
@@ -79,21 +83,36 @@ func restartPlan(s settings) []group {
 	of("goka, kill -9", tableOf("fill", peerGoka), true, 15)
 	of("kstreams, clean", tableOf("fill", peerKStreams), false, 15)
 	of("kstreams, kill -9", tableOf("fill", peerKStreams), true, 25)
-	return []group{group{Title: "Restart", Measures: all}.rounds(min(s.rounds, 3), false)}
+	g := group{Title: "Restart", Measures: all}.rounds(min(s.rounds, 3), false)
+	return []group{g.peersOnce()}
 }
 
 func livePlan(s settings) []group {
 	data := rowsTopic{Rows: s.rows}
 	of := func(name string, j job, weight float64) measure {
 		j.Updates, j.Probes = s.updates, s.probes
+		if j.Peer != peerEnrich {
+			j.Updates = s.updates / 4 // they take that much longer
+		}
 		return measure{Work: "live", Name: name, Values: "bytes", Data: data, Job: j, Weight: weight}
 	}
-	return []group{group{Title: "Live updates", Measures: []measure{
+	g := group{Title: "Live updates", Measures: []measure{
 		of("enrich", enrichJob("live", largeBudget), 20),
 		of("enrich 64 MB", enrichJob("live", smallBudget), 20),
 		of("goka", tableOf("live", peerGoka), 35),
 		of("kstreams", tableOf("live", peerKStreams), 35),
-	}}.rounds(min(s.rounds, 3), false)}
+	}}.rounds(min(s.rounds, 3), false)
+	return []group{g.peersOnce()}
+}
+
+// peersOnce has the peers take part in one round only, since they are slow.
+func (g group) peersOnce() group {
+	for i := range g.Measures {
+		if g.Measures[i].Job.Peer != peerEnrich {
+			g.Measures[i].Rounds = 1
+		}
+	}
+	return g
 }
 
 func rebuildPlan(s settings) []group {

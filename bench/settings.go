@@ -61,12 +61,9 @@ func parse(args []string, stderr io.Writer) (settings, error) {
 	}
 	rowsGiven := false
 	fl.Visit(func(f *flag.Flag) { rowsGiven = rowsGiven || f.Name == "rows" })
-	s.seconds, s.sizes, s.updates, s.probes = 0.5, []int{10_000, 100_000, 1_000_000, 10_000_000}, 1_000_000, 10_000
-	switch {
-	case small:
+	s.seconds, s.sizes, s.updates, s.probes = 0.3, []int{10_000, 100_000, 1_000_000, 10_000_000}, 1_000_000, 10_000
+	if small {
 		s.seconds, s.sizes, s.updates, s.probes = 0.02, []int{1000, 2000}, 1000, 100
-	case s.quick:
-		s.seconds = 0.3
 	}
 	if s.quick && !rowsGiven {
 		s.rows = 1_000_000

@@ -5,6 +5,10 @@ import (
 	"time"
 )
 
+// memoryKeys is how many keys are looked up where memory is measured: few, since
+// they take some themselves.
+const memoryKeys = 100_000
+
 // workFill fills a table: from nothing, or from what an earlier process left in
 // the directory. The figures are taken before the rows are counted.
 func workFill(ctx context.Context, _ *child, j job) (sample, error) {
@@ -19,7 +23,7 @@ func workFill(ctx context.Context, _ *child, j job) (sample, error) {
 		s["disk_ready_mb"] = diskUsed(j.Dir)
 		if j.Seconds > 0 {
 			// What lookups do to the memory belongs to its peak.
-			if _, err := lookUp(t, lookupsOf("uniform", j, 1), j.Seconds); err != nil {
+			if _, err := lookUp(t, lookupsOf("uniform", j.Rows, memoryKeys), 1, j.Seconds); err != nil {
 				return nil, err
 			}
 		}

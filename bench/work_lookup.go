@@ -13,47 +13,42 @@ import (
 // batchKeys is the number of keys that are looked up at once.
 const batchKeys = 1000
 
-// lookupKeys is how many keys are made before the clock starts, for one
-// goroutine; they are used again and again.
-const lookupKeys = 200_000
+// lookupKeys is how many keys are made before the clock starts: so many that they
+// come again only after far more than a small cache holds.
+const lookupKeys = 1_000_000
 
-// lookups are what one measurement looks up: a sequence of keys for each
-// goroutine.
+// lookups are what one measurement looks up: a sequence of keys, in which each
+// goroutine begins anywhere.
 type lookups struct {
 	kind string
-	keys [][]string
+	keys []string
 	// present says that each key has a row.
 	present bool
 }
 
-// lookupsOf makes the keys of a kind: hot is one key, zipf some far more often
-// than others, uniform any, absent none that exists, batch 1,000 distinct uniform
-// ones at a time.
-func lookupsOf(kind string, j job, goroutines int) lookups {
+// lookupsOf makes n keys of a kind: hot is one key, zipf some far more often than
+// others, uniform any, absent none that exists, batch 1,000 distinct uniform ones
+// at a time.
+func lookupsOf(kind string, rows, n int) lookups {
 	l := lookups{kind: kind, present: kind != "absent"}
-	for g := range goroutines {
-		rng := rand.New(rand.NewPCG(uint64(g), 11))
-		z := newZipf(rng, j.Rows)
-		keys := make([]string, 0, lookupKeys)
+	if kind == "hot" {
+		l.keys = []string{key(rows / 2)}
+		return l
+	}
+	rng := rand.New(rand.NewPCG(10, 11))
+	z := newZipf(rng, rows)
+	l.keys = make([]string, 0, n)
+	for len(l.keys) < n {
 		switch kind {
-		case "hot":
-			keys = append(keys, key(j.Rows/2))
 		case "batch":
-			for len(keys) < cap(keys) {
-				keys = appendDistinct(keys, rng, j.Rows)
-			}
+			l.keys = appendDistinct(l.keys, rng, rows)
+		case "zipf":
+			l.keys = append(l.keys, key(z.next()))
+		case "absent":
+			l.keys = append(l.keys, absentKey(rng.IntN(rows)))
+		default:
+			l.keys = append(l.keys, key(rng.IntN(rows)))
 		}
-		for kind != "hot" && len(keys) < cap(keys) {
-			switch kind {
-			case "zipf":
-				keys = append(keys, key(z.next()))
-			case "absent":
-				keys = append(keys, absentKey(rng.IntN(j.Rows)))
-			default:
-				keys = append(keys, key(rng.IntN(j.Rows)))
-			}
-		}
-		l.keys = append(l.keys, keys)
 	}
 	return l
 }
@@ -72,16 +67,17 @@ func appendDistinct(keys []string, rng *rand.Rand, rows int) []string {
 	return keys
 }
 
-// lookUp looks up for some seconds and returns the time of a lookup in ns: the
-// wall time, divided by the lookups of all goroutines.
-func lookUp(t table, l lookups, seconds float64) (ns float64, err error) {
+// lookUp looks up on some goroutines for some seconds and returns the time of a
+// lookup in ns: the wall time, divided by the lookups of all.
+func lookUp(t table, l lookups, goroutines int, seconds float64) (ns float64, err error) {
 	var wg sync.WaitGroup
-	counts := make([]int, len(l.keys))
-	errs := make([]error, len(l.keys))
+	counts := make([]int, goroutines)
+	errs := make([]error, goroutines)
 	began := time.Now()
 	until := began.Add(time.Duration(seconds * float64(time.Second)))
-	for g := range l.keys {
-		wg.Go(func() { counts[g], errs[g] = lookUpUntil(t, l, l.keys[g], until) })
+	for g := range goroutines {
+		at := rand.IntN(len(l.keys)) / batchKeys * batchKeys
+		wg.Go(func() { counts[g], errs[g] = lookUpUntil(t, l, at, until) })
 	}
 	wg.Wait()
 	took := time.Since(began)
@@ -94,14 +90,15 @@ func lookUp(t table, l lookups, seconds float64) (ns float64, err error) {
 
 var errWrongAnswer = errors.New("a row is missing, or one is found that is not there")
 
-func lookUpUntil(t table, l lookups, keys []string, until time.Time) (n int, err error) {
+func lookUpUntil(t table, l lookups, at int, until time.Time) (n int, err error) {
+	keys := l.keys
 	if l.kind == "batch" {
 		bt, ok := t.(batchTable)
 		if !ok {
 			return 0, errors.New("it has no batches")
 		}
 		many := bt.batches()
-		for at := 0; time.Now().Before(until); at = (at + batchKeys) % len(keys) {
+		for ; time.Now().Before(until); at = (at + batchKeys) % len(keys) {
 			batch := keys[at:min(at+batchKeys, len(keys))]
 			found, err := many.getMany(batch)
 			if err == nil && found != len(batch) {
@@ -115,7 +112,7 @@ func lookUpUntil(t table, l lookups, keys []string, until time.Time) (n int, err
 		return n, nil
 	}
 	const chunk = 64
-	for at := 0; time.Now().Before(until); n += chunk {
+	for ; time.Now().Before(until); n += chunk {
 		for range chunk {
 			found, err := t.get(keys[at])
 			if err == nil && found != l.present {
@@ -183,17 +180,14 @@ const lookUpPasses = 3
 // does not count.
 func lookUpKinds(t table, j job, kinds []string, beside bool, s sample) error {
 	for _, kind := range kinds {
-		all := make([]lookups, len(j.Goroutines))
-		for i, n := range j.Goroutines {
-			all[i] = lookupsOf(kind, j, n)
-		}
-		if _, err := lookUp(t, all[0], j.Seconds); err != nil {
+		keys := lookupsOf(kind, j.Rows, lookupKeys)
+		if _, err := lookUp(t, keys, j.Goroutines[0], j.Seconds); err != nil {
 			return fmt.Errorf("%s: %w", kind, err)
 		}
 		taken := map[string][]float64{}
 		for range lookUpPasses {
-			for i, n := range j.Goroutines {
-				ns, allocs, err := lookUpCounting(t, all[i], j.Seconds/lookUpPasses)
+			for _, n := range j.Goroutines {
+				ns, allocs, err := lookUpCounting(t, keys, n, j.Seconds/lookUpPasses)
 				if err != nil {
 					return fmt.Errorf("%s: %w", kind, err)
 				}
@@ -213,11 +207,11 @@ func lookUpKinds(t table, j job, kinds []string, beside bool, s sample) error {
 
 // lookUpCounting looks up and counts what is allocated for one lookup, by
 // whatever goes on in the process.
-func lookUpCounting(t table, l lookups, seconds float64) (ns, allocs float64, err error) {
+func lookUpCounting(t table, l lookups, goroutines int, seconds float64) (ns, allocs float64, err error) {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	began := time.Now()
-	ns, err = lookUp(t, l, seconds)
+	ns, err = lookUp(t, l, goroutines, seconds)
 	took := time.Since(began)
 	runtime.ReadMemStats(&after)
 	return ns, float64(after.Mallocs-before.Mallocs) * ns / float64(took.Nanoseconds()), err

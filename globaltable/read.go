@@ -109,6 +109,9 @@ func (t *Table[K, V]) readRow(key string) (row *cachedRow[V], from *view, err er
 
 // keep decodes a row that was read and keeps it. The error is a *DecodeError.
 func (t *Table[K, V]) keep(cache *rowCache[V], key string, stored *store.Row, found bool, read ticket) (*cachedRow[V], error) {
+	if !found && !read.wanted {
+		return cache.none, nil
+	}
 	row := &cachedRow[V]{found: found}
 	weight := cachedRowBytes + len(key) + int(unsafe.Sizeof(*row))
 	if found {

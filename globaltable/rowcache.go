@@ -17,6 +17,7 @@ import (
 // the row if forget was called for its key since.
 type rowCache[V any] struct {
 	rows *otter.Cache[string, *cachedRow[V]]
+	none *cachedRow[V] // for keys without a row
 	seed maphash.Seed
 	// changes count the calls of forget, by the hash of the key.
 	changes [1 << 10]atomic.Uint64
@@ -51,6 +52,7 @@ type forgetter interface {
 func newRowCache[V any](bytes int64) *rowCache[V] {
 	return &rowCache[V]{
 		seed: maphash.MakeSeed(),
+		none: &cachedRow[V]{},
 		rows: otter.Must(&otter.Options[string, *cachedRow[V]]{
 			MaximumWeight: uint64(bytes),
 			Weigher:       func(_ string, row *cachedRow[V]) uint32 { return row.weight },

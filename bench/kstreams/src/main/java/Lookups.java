@@ -1,10 +1,11 @@
 import java.util.SplittableRandom;
+import java.util.concurrent.ThreadLocalRandom;
 import java.util.concurrent.atomic.AtomicReference;
 import java.util.concurrent.atomic.LongAdder;
 
 /** Lookups of one kind on some threads, for some seconds. */
 final class Lookups {
-  private static final int KEYS = 200_000;
+  private static final int KEYS = 1_000_000;
   private final Peer peer;
 
   Lookups(Peer peer) {
@@ -27,39 +28,35 @@ final class Lookups {
     double seconds = Double.parseDouble(peer.job.get("seconds"));
     for (String kind : kinds) {
       boolean warm = false;
+      String[] keys = keys(kind, KEYS);
       for (String threads : peer.list("threads")) {
         int n = Integer.parseInt(threads);
         if (!warm) {
-          measure(kind, n, Math.max(1, seconds)); // the compiler warms up, too
+          measure(kind, keys, n, Math.max(1, seconds)); // the compiler warms up, too
           warm = true;
         }
-        peer.figures.put(prefix + kind + "." + n + ".ns", measure(kind, n, seconds));
+        peer.figures.put(prefix + kind + "." + n + ".ns", measure(kind, keys, n, seconds));
       }
     }
   }
 
   /** The wall time, divided by the lookups of all threads, in ns. */
-  double measure(String kind, int threads, double seconds) throws Exception {
-    String[][] keys = new String[threads][];
-    for (int i = 0; i < threads; i++) {
-      keys[i] = keys(kind, i);
-    }
+  double measure(String kind, String[] keys, int threads, double seconds) throws Exception {
     LongAdder count = new LongAdder();
     AtomicReference<Exception> wrong = new AtomicReference<>();
     Thread[] all = new Thread[threads];
     long began = System.nanoTime(), until = began + (long) (seconds * 1e9);
     for (int i = 0; i < threads; i++) {
-      String[] own = keys[i];
       all[i] = new Thread(() -> {
-        int at = 0;
+        int at = ThreadLocalRandom.current().nextInt(keys.length);
         while (System.nanoTime() < until) {
           for (int k = 0; k < 64; k++) {
-            boolean found = peer.table.get(own[at]) != null;
+            boolean found = peer.table.get(keys[at]) != null;
             if (found == kind.equals("absent")) {
-              wrong.set(new IllegalStateException("key " + own[at] + ": found is " + found));
+              wrong.set(new IllegalStateException("key " + keys[at] + ": found is " + found));
               return;
             }
-            at = (at + 1) % own.length;
+            at = (at + 1) % keys.length;
           }
           count.add(64);
         }
@@ -75,15 +72,15 @@ final class Lookups {
     return (System.nanoTime() - began) / (double) Math.max(1, count.sum());
   }
 
-  private String[] keys(String kind, int thread) {
+  String[] keys(String kind, int n) {
     int rows = peer.number("rows");
-    SplittableRandom random = new SplittableRandom(thread);
+    SplittableRandom random = new SplittableRandom(10);
     if (kind.equals("hot")) {
       return new String[] {Peer.key(rows / 2)};
     }
     Zipf zipf = new Zipf(random, rows);
-    String[] out = new String[KEYS];
-    for (int i = 0; i < KEYS; i++) {
+    String[] out = new String[n];
+    for (int i = 0; i < n; i++) {
       out[i] = switch (kind) {
         case "zipf" -> Peer.key(zipf.next());
         case "absent" -> Peer.key(random.nextInt(rows)) + "x";

@@ -88,7 +88,8 @@ public final class Peer {
         figures.put("disk_ready_mb", diskUsed());
         double lookups = Double.parseDouble(job.get("seconds"));
         if (lookups > 0) {
-          new Lookups(this).measure("uniform", 1, lookups);
+          Lookups l = new Lookups(this);
+          l.measure("uniform", l.keys("uniform", 100_000), 1, lookups);
         }
       }
       case "lookup" -> new Lookups(this).run();
