@@ -66,13 +66,31 @@
 //     will never come is an error and no hang. (TestWaitForReadsYourOwnWrite,
 //     TestWaitForWhatNeverComes, TestRecreatedTopicFailsItsWaiters)
 //   - No reader sees a value older than a position it read before, nor a part of
-//     a batch. (TestReadersBesideUpdatesAndRebuilds)
+//     a batch, also where rows are kept decoded. (TestReadersBesideUpdatesAndRebuilds,
+//     TestKeptRowsBesideUpdates, TestOnChange)
+//   - What is kept in memory is bounded by a [Budget], which tables can share.
+//     (TestTablesShareABudget, TestRowCacheIsBounded)
+//   - A lookup of a row that is kept decoded makes no garbage.
+//     (TestHotLookupMakesNoGarbage)
+//   - A record too large for the budget ends Run, and nothing behind it was
+//     applied. (TestRowThatIsTooLarge)
 //   - A write that the file system refuses ends Run; no position has moved past
 //     it. (TestFullDiskEndsRunAndLosesNothing, TestRebuildMeetsAFullDisk)
 //   - Cancelling Run's context ends it within a second, in bootstrap too.
 //     (TestCancelEndsRunWithinASecond)
 //   - Every record that does not become a row is counted, by reason.
 //     (TestNullKeysAreDroppedAndCounted, TestTransformChangesFiltersAndRejects)
+//
+// # Memory and speed
+//
+// A row is decoded when it is first read and then kept, as far as the budget lets
+// it, until its key changes; so is the knowledge that a key has no row. Reading a
+// kept row takes no lock. Other rows are read from the store: the files' filters
+// answer for most keys that have none. [Table.GetMany] reads what is not kept on
+// all cores at once. After a bulk load the store merges what was written, which
+// takes some seconds for some million rows; [Stats] says so in Merging. Lookups of
+// rows that are not kept take several times as long meanwhile, and the files two to
+// three times the space.
 //
 // # Caveats
 //
