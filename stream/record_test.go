@@ -54,3 +54,20 @@ func TestBatchResetLetsGo(t *testing.T) {
 	require.Empty(t, b.ins)
 	require.Zero(t, kept[0], "what the memory refers to can be collected")
 }
+
+func TestBatchesAreFilledInPlace(t *testing.T) {
+	ins := make([]input, 3)
+	var b batch[string, string]
+	b.next(&ins[0]).Key = "a"
+	b.next(&ins[1]).Key = "bad"
+	b.undo()
+	require.Len(t, b.ins, 1)
+	require.Equal(t, Record[string, string]{}, b.recs[:2][1], "what was undone is not kept")
+	b.next(&ins[2]).Key = "c"
+	require.Equal(t, []Record[string, string]{{Key: "a"}, {Key: "c"}}, b.recs)
+	require.Same(t, &ins[2], b.ins[1])
+	b.reset()
+	require.Empty(t, b.recs)
+	require.Equal(t, make([]Record[string, string], 2), b.recs[:2], "nothing that records refer to is kept")
+	require.Equal(t, []*input{nil, nil}, b.ins[:2])
+}
