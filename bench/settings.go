@@ -20,6 +20,9 @@ type settings struct {
 	peers   []string
 	quick   bool
 	rounds  int
+	// limit is after how long no second round of anything begins any more; 0
+	// does not limit.
+	limit   time.Duration
 	rows    int
 	seconds float64
 	out     string
@@ -37,6 +40,9 @@ var workloads = []string{"bootstrap", "lookup", "join", "memory", "restart", "li
 
 var allPeers = []string{peerRaw, peerEnrich, peerGoMap, peerGoka, peerKStreams}
 
+// quickLimit is the limit of a quick run: it has to end within two minutes.
+const quickLimit = 70 * time.Second
+
 // errUsage says that the flags are wrong; what is wrong was printed.
 var errUsage = errors.New("usage")
 
@@ -52,6 +58,7 @@ func parse(args []string, stderr io.Writer) (settings, error) {
 	fl.StringVar(&peers, "peers", strings.Join(allPeers, ","), "who is measured")
 	fl.BoolVar(&s.quick, "quick", false, "the key figures only, in less than two minutes, one on each line")
 	fl.IntVar(&s.rounds, "rounds", 5, "rounds that count, where a workload has no fewer of its own; one more warms up")
+	fl.DurationVar(&s.limit, "limit", 0, "after how long everything is measured in one round only; by default never, and 70s for -quick")
 	fl.IntVar(&s.rows, "rows", 2_000_000, "rows of the table, and readings of the stream")
 	fl.BoolVar(&small, "small", false, "as little of everything as makes sense: to see that it works")
 	fl.StringVar(&s.out, "out", "", "a directory for the results; by default a new one in the user's cache directory")
@@ -67,6 +74,9 @@ func parse(args []string, stderr io.Writer) (settings, error) {
 	}
 	if s.quick && !rowsGiven {
 		s.rows = 1_000_000
+	}
+	if s.quick && s.limit == 0 {
+		s.limit = quickLimit
 	}
 	s.run, s.peers = strings.Split(run, ","), strings.Split(peers, ",")
 	if err := s.check(fl.Args()); err != nil {

@@ -41,6 +41,9 @@ func TestDefaults(t *testing.T) {
 	require.Equal(t, 5, s.rounds)
 	require.Equal(t, []int{10_000, 100_000, 1_000_000, 10_000_000}, s.sizes)
 	require.Equal(t, 1_000_000, parsed(t, "-quick").rows)
+	require.Zero(t, s.limit)
+	require.Equal(t, quickLimit, parsed(t, "-quick").limit)
+	require.Equal(t, time.Minute, parsed(t, "-quick", "-limit", "1m").limit)
 	require.Equal(t, 5000, parsed(t, "-quick", "-rows", "5000").rows)
 }
 

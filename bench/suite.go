@@ -70,16 +70,12 @@ func (su *suite) weight(groups []group) (sum float64) {
 	return sum
 }
 
-// quickLimit is when a quick run begins no second round any more: it has to end
-// within two minutes.
-const quickLimit = 70 * time.Second
-
 // group runs the rounds of a group; in each, every measure that takes part in it.
 func (su *suite) group(ctx context.Context, g group) error {
 	su.progress.title(g.Title)
 	for round, more := 0, true; more; round++ {
 		more = false
-		if round > 1 && su.settings.quick && time.Since(su.began) > quickLimit {
+		if limit := su.settings.limit; round > 1 && limit > 0 && time.Since(su.began) > limit {
 			su.progress.note("no further rounds: it has taken long already")
 			return nil
 		}
