@@ -14,12 +14,17 @@ import (
 // table has one, 256 MiB by default: see [MemoryBudget], and [Share] for several
 // tables with one budget.
 //
-// Half of it is for blocks of the store's files and for its memtables, an eighth
-// for decoded rows, and the rest for what is in flight while records are read
-// from Kafka and loaded: a table that is being rebuilt shares it with the one
-// that answers meanwhile. What the Go runtime adds comes on top, about 96 MiB in
-// all. So do values that the program itself holds on to, and the rows of a table
-// that is kept [InMemory].
+// Half of it is for blocks of the store's files and for its memtables (an eighth in
+// programs built without cgo, where these lie on the Go heap), an eighth for decoded
+// rows, and the rest for what is in flight while records are read from Kafka and
+// loaded: a table that is being rebuilt shares it with the one that answers
+// meanwhile. What the Go runtime adds comes on top, about 96 MiB in all. So do values
+// that the program itself holds on to, and the rows of a table that is kept
+// [InMemory].
+//
+// With cgo and glibc the process grows further unless the environment has
+// MALLOC_ARENA_MAX=1: blocks come and go, and by default glibc keeps what it freed in
+// several arenas. A third of a rebuild's peak was seen to be that.
 //
 // What is in flight is divided evenly among the tables that are open when a table
 // begins to read its topic, decoded rows among those that are open at the moment.
@@ -147,7 +152,7 @@ func (s *share) of(part int64) int64 {
 func (s *share) decoded() int64 { return s.of(s.b.bytes / 8) }
 
 // memtable is the size of one memtable; they are taken out of the block cache.
-func (s *share) memtable() int64 { return min(max(s.of(s.b.bytes/16), 1<<20), 16<<20) }
+func (s *share) memtable() int64 { return min(max(s.of(s.b.bytes/blockShare/8), 256<<10), 16<<20) }
 
 // chunk is the size of one chunk of a bulk load, of which there are three.
 func (s *share) chunk() int { return int(min(max(s.of(s.b.bytes/32), 512<<10), 8<<20)) }

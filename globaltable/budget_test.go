@@ -46,7 +46,7 @@ func TestTablesShareABudget(t *testing.T) {
 	require.EqualValues(t, 8<<20, cache.rows.GetMaximum())
 	require.Equal(t, 2<<20, first.share.chunk())
 	require.EqualValues(t, 2<<20, first.share.fetch())
-	require.EqualValues(t, 4<<20, first.share.memtable())
+	require.EqualValues(t, (8<<20)/blockShare, first.share.memtable(), "it is taken out of the block cache")
 
 	second := open()
 	require.EqualValues(t, 4<<20, cache.rows.GetMaximum(), "it makes room for the second table")
