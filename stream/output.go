@@ -2,41 +2,37 @@ package stream
 
 import (
 	"errors"
-	"sync"
 	"sync/atomic"
+	"unsafe"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// output is a record on its way to Kafka. Its memory is used again once it is
-// acknowledged.
+// output is a record on its way to Kafka.
 type output struct {
-	rec   kgo.Record
+	rec   kgo.Record // the first: see acknowledged
 	in    *input
 	from  *partition
 	acked *atomic.Int64 // counts it
-
-	promise func(*kgo.Record, error) // done, made once
 }
 
-// outputs holds outputs that can be used.
-type outputs struct{ free sync.Pool }
+// outputs are allocated many at a time.
+type outputs struct{ free []output }
 
-// get returns an output with an empty record.
-func (os *outputs) get() *output {
-	if o, ok := os.free.Get().(*output); ok {
-		return o
+const outputsAtOnce = 64
+
+// next returns an output with an empty record. Until take is called it is the next
+// one again.
+func (os *outputs) next() *output {
+	if len(os.free) == 0 {
+		os.free = make([]output, outputsAtOnce)
 	}
-	o := new(output)
-	o.promise = o.done
-	return o
+	os.free[0] = output{}
+	return &os.free[0]
 }
 
-// put takes an output that nobody uses any more.
-func (os *outputs) put(o *output) {
-	o.rec, o.in, o.from, o.acked = kgo.Record{}, nil, nil, nil
-	os.free.Put(o)
-}
+// take says that the next output is in use.
+func (os *outputs) take() { os.free = os.free[1:] }
 
 // produce sends an output. It takes over the caller's reference on in. While
 // too many outputs are unacknowledged it waits. Its errors are notOwn.
@@ -55,18 +51,19 @@ func (p *partition) send(in *input, o *output, acked *atomic.Int64) error {
 	in.began = true
 	o.in, o.from, o.acked = in, p, acked
 	p.unacked.Add(1)
-	p.w.client.Produce(p.w.base, &o.rec, o.promise)
+	p.w.client.Produce(p.w.base, &o.rec, acknowledged)
 	return nil
 }
 
-// done is called by the client, which does not touch the record afterwards.
-func (o *output) done(_ *kgo.Record, err error) {
+// acknowledged is called by the client with the record of an output. That it finds
+// the output by itself saves a closure for each.
+func acknowledged(rec *kgo.Record, err error) {
+	o := (*output)(unsafe.Pointer(rec)) //nolint:gosec // a pointer to a struct is one to its first field
 	p := o.from
 	switch {
 	case err == nil:
 		o.acked.Add(1)
 		o.in.release()
-		p.w.out.put(o)
 	case !errors.Is(err, kgo.ErrClientClosed):
 		p.w.fail(&ProduceError{
 			Topic: o.rec.Topic, Err: err,

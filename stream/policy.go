@@ -90,9 +90,7 @@ func (p *partition) reject(in *input, stage string, err error) error {
 	case dead && first:
 		w.count.deadLettered.Add(1)
 		in.retain()
-		o := w.out.get()
-		o.rec = deadLetter(topic, e, in.rec)
-		return p.send(in, o, &w.count.deadLetters)
+		return p.send(in, &output{rec: deadLetter(topic, e, in.rec)}, &w.count.deadLetters)
 	case dead, policy == Skip && !first:
 		return nil
 	case policy == Skip:

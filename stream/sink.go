@@ -41,13 +41,14 @@ func To[K, V any](s *Stream[K, V], topic string, key codec.Codec[K], value codec
 	pl.outputs = append(slices.Clip(pl.outputs), topic)
 	return Sink{plan: pl, open: func(p *partition) rawHandler {
 		enc := encoder[K, V]{topic: topic, key: key, value: value}
+		var out outputs
 		return s.open(p, func(b batch[K, V]) error {
 			return p.each("encode", b.ins, func(i int) error {
-				o := p.w.out.get()
+				o := out.next()
 				if err := enc.encode(&o.rec, &b.recs[i]); err != nil {
-					p.w.out.put(o)
 					return err
 				}
+				out.take()
 				return p.produce(b.ins[i], o)
 			}, nil)
 		})

@@ -32,9 +32,8 @@ type Worker struct {
 	base   context.Context // Run's, without its end
 	client *kgo.Client     // consumes and produces
 	pool   recordPool      // of client
-	out    outputs
-	ready  chan struct{} // closed when client is set: its callbacks may come before
-	admin  *admin        // asks; a fetch of the other client does not delay it
+	ready  chan struct{}   // closed when client is set: its callbacks may come before
+	admin  *admin          // asks; a fetch of the other client does not delay it
 
 	mu        sync.Mutex
 	parts     map[topicPartition]*partition
