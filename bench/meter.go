@@ -18,13 +18,14 @@ type meter struct {
 
 	quit  chan struct{}
 	broke chan struct{} // closed when the reader has failed
+	noted chan struct{} // gets a token when reads were noted
 	wg    sync.WaitGroup
 	err   error
 }
 
 // startMeter starts one reader of uniform keys.
 func startMeter(t table, j job) *meter {
-	m := &meter{latencies: map[string]*histogram{}, disk: map[string]float64{}, now: new(histogram), quit: make(chan struct{}), broke: make(chan struct{})}
+	m := &meter{latencies: map[string]*histogram{}, disk: map[string]float64{}, now: new(histogram), quit: make(chan struct{}), broke: make(chan struct{}), noted: make(chan struct{}, 1)}
 	m.wg.Go(func() {
 		if m.err = m.read(t, j.Rows); m.err != nil {
 			close(m.broke)
@@ -77,8 +78,28 @@ func (m *meter) read(t table, rows int) error {
 		m.mu.Lock()
 		m.now.merge(&own)
 		m.mu.Unlock()
+		select {
+		case m.noted <- struct{}{}:
+		default:
+		}
 	}
 	return nil
+}
+
+// sampled waits until something was read in the phase that goes on: on a busy
+// machine a short one would have no figure.
+func (m *meter) sampled(ctx context.Context) error {
+	for {
+		m.mu.Lock()
+		n := m.now.n
+		m.mu.Unlock()
+		if n > 0 {
+			return nil
+		}
+		if err := m.await(ctx, m.noted); err != nil {
+			return err
+		}
+	}
 }
 
 // phase ends the phase that goes on, and names it.

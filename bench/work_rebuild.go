@@ -144,6 +144,9 @@ func (m *meter) watch(ctx context.Context, j job, g *gate, h *healed, away func(
 	if err := m.await(ctx, quiet); err != nil {
 		return err
 	}
+	if err := m.sampled(ctx); err != nil {
+		return err
+	}
 	m.phase("before")
 	g.set(true)
 	if err := away(); err != nil {
@@ -160,6 +163,9 @@ func (m *meter) watch(ctx context.Context, j job, g *gate, h *healed, away func(
 		return err
 	}
 	s["heal_seconds"] = time.Since(began).Seconds()
+	if err := m.sampled(ctx); err != nil {
+		return err
+	}
 	m.phase("during")
 	return nil
 }

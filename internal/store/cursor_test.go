@@ -132,6 +132,14 @@ func TestCursorsFollowTheFiles(t *testing.T) {
 	require.Greater(t, kept(g), 3)
 }
 
+// The scheduler may call while Pebble is still opening.
+func TestNothingIsArrangedBeforeTheStoreIsOpen(t *testing.T) {
+	g := newGeneration(open(t, vfs.NewMem()), 1)
+	g.filesChanged()
+	g.scheduler.tick()
+	require.True(t, g.merged.Load(), "it is done later")
+}
+
 func TestCursorThatFailedIsNotUsedAgain(t *testing.T) {
 	g := create(t, open(t, vfs.NewMem()))
 	put(t, g, 0, "a", "1")

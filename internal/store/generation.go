@@ -34,6 +34,7 @@ type Generation struct {
 	snaps  map[*Snapshot]struct{}
 
 	cursors *cursors
+	opened  atomic.Bool // db can be used
 	merged  atomic.Bool // files have changed since cursors were arranged
 	// changing is called with each key whose row has changed, before the
 	// state says so; see OnChange.
@@ -157,8 +158,10 @@ func (g *Generation) openDB() (err error) {
 	if err != nil {
 		// Pebble may have registered with it, and does not tell it.
 		g.scheduler.Unregister()
+		return err
 	}
-	return err
+	g.opened.Store(true)
+	return nil
 }
 
 // openError tells files that are damaged from files that cannot be had at the
@@ -241,7 +244,8 @@ func (g *Generation) filesChanged() {
 // arrange has cursors stay within the files of the lowest level, if those have
 // changed.
 func (g *Generation) arrange() {
-	if !g.merged.Swap(false) {
+	// Pebble asks the scheduler before its Open has returned.
+	if !g.opened.Load() || !g.merged.Swap(false) {
 		return
 	}
 	tables, err := g.db.SSTables()
