@@ -113,7 +113,7 @@ func (w *worker) request(parts []*partition) *kmsg.FetchRequest {
 	cfg := w.s.cfg
 	req := kmsg.NewPtrFetchRequest()
 	req.MinBytes = 1
-	req.MaxBytes = cfg.MaxBytes
+	req.MaxBytes = w.s.unpacking.bound(cfg.MaxBytes)
 	req.MaxWaitMillis = int32(cfg.MaxWait / time.Millisecond)
 	req.SessionEpoch = -1
 	if !cfg.ReadUncommitted {
@@ -127,7 +127,7 @@ func (w *worker) request(parts []*partition) *kmsg.FetchRequest {
 		rp.FetchOffset = p.next
 		rp.CurrentLeaderEpoch = p.askedAs
 		rp.LastFetchedEpoch = p.epoch
-		rp.PartitionMaxBytes = cfg.MaxPartitionBytes
+		rp.PartitionMaxBytes = w.s.unpacking.bound(cfg.MaxPartitionBytes)
 		rt.Partitions = append(rt.Partitions, rp)
 		if !p.asked {
 			// The first answer tells how far the end is: at once.
@@ -223,7 +223,8 @@ func (w *worker) partition(ctx context.Context, p *partition, rp *kmsg.FetchResp
 	if w.s.cfg.ReadUncommitted {
 		iso = kgo.ReadUncommitted()
 	}
-	brought := len(rp.RecordBatches) > 0
+	sent := len(rp.RecordBatches)
+	brought := sent > 0
 	d, err := decode(kgo.ProcessFetchPartitionOpts{
 		Topic: w.s.cfg.Topic, Partition: p.number, Offset: p.next, IsolationLevel: iso,
 	}, rp, w.s.asker.decompressor)
@@ -234,6 +235,7 @@ func (w *worker) partition(ctx context.Context, p *partition, rp *kmsg.FetchResp
 	if brought && d.next == p.next {
 		return cutOff, nil
 	}
+	w.s.unpacking.saw(sent, d.records)
 	b := &Batch{
 		Partition: p.number, Records: d.records, From: p.next, Next: d.next, Epoch: p.epoch,
 		End: rp.HighWatermark, LogStart: max(rp.LogStartOffset, 0), Asked: asked,

@@ -68,6 +68,7 @@ type session struct {
 	troubles *troubles
 
 	relocating atomic.Bool
+	unpacking  unpacking
 
 	mu       sync.Mutex
 	parts    map[int32]*partition
