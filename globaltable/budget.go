@@ -22,9 +22,6 @@ import (
 // that the program itself holds on to, and the rows of a table that is kept
 // [InMemory].
 //
-// What is in flight is counted as it is sent: while a topic that is compressed is
-// loaded, two answers of a 32nd of the budget each unpack to several times that.
-//
 // With cgo and glibc the process grows further unless the environment has
 // MALLOC_ARENA_MAX=1: blocks come and go, and by default glibc keeps what it freed in
 // several arenas. A third of a rebuild's peak was seen to be that.
