@@ -65,10 +65,7 @@ func newCursors(open func() (*pebble.Iterator, error)) *cursors {
 }
 
 func newShelf(from [][]byte) *shelf {
-	each := 2 * runtime.GOMAXPROCS(0)
-	if len(from) > 0 {
-		each = runtime.GOMAXPROCS(0)
-	}
+	each := max(2, min(2*runtime.GOMAXPROCS(0), maxCursors/(len(from)+1)))
 	return &shelf{from: from, each: each, slots: make([]cursorSlot, each*(len(from)+1))}
 }
 
@@ -83,8 +80,9 @@ func (s *shelf) of(stored []byte) []cursorSlot {
 	return s.slots[at*s.each:][:s.each]
 }
 
-// maxRanges bounds the ranges of a shelf: a cursor takes some kilobytes.
-const maxRanges = 64
+// These bound the ranges of a shelf, and its cursors, each of which takes some
+// kilobytes.
+const maxRanges, maxCursors = 64, 256
 
 // arrange adapts the ranges to the files of the lowest level, of which these are
 // the first keys, sorted.

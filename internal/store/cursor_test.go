@@ -101,6 +101,7 @@ func TestCursorsOfRanges(t *testing.T) {
 	}
 	g.cursors.arrange(many)
 	require.Less(t, len(g.cursors.shelf.Load().from), maxRanges)
+	require.LessOrEqual(t, len(g.cursors.shelf.Load().slots), maxCursors)
 }
 
 // What was merged is arranged by itself.

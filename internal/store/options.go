@@ -79,8 +79,15 @@ func (o *Options) pebbleOptions(fail *failure, behind *backlog, compactions *sch
 		l.Compression = func() *sstable.CompressionProfile { return sstable.FastestCompression }
 		p.TargetFileSizes[i] = 8 << 20
 	}
+	if o.Cache != nil {
+		p.CacheSize = 0
+	}
 	if o.Tune != nil {
 		o.Tune(p)
+	}
+	if p.CacheSize != 0 && p.Cache == o.Cache {
+		// Pebble does not look at a size beside a cache: who sets one wants it.
+		p.Cache = nil
 	}
 	p.FS = &failFS{FS: o.FS, fail: fail}
 	p.Lock = nil

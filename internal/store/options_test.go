@@ -140,6 +140,32 @@ func TestSharedCache(t *testing.T) {
 }
 
 // TestOptionsThatDoNotGoTogether are a mistake of the caller's and no damage.
+// Whoever sets the size of a cache gets one of that size, in place of a shared one;
+// Pebble alone would not look at the size.
+func TestCacheSizeGoesBeforeASharedCache(t *testing.T) {
+	shared, own := pebble.NewCache(1<<20), pebble.NewCache(2<<20)
+	defer shared.Unref()
+	defer own.Unref()
+	for name, c := range map[string]struct {
+		tune func(*pebble.Options)
+		want *pebble.Cache
+	}{
+		"nothing": {func(*pebble.Options) {}, shared},
+		"a size":  {func(p *pebble.Options) { p.CacheSize = 3 << 20 }, nil},
+		"a cache": {func(p *pebble.Options) { p.Cache = own }, own},
+		"both":    {func(p *pebble.Options) { p.Cache, p.CacheSize = own, 3<<20 }, own},
+	} {
+		o := testOptions(vfs.NewMem())
+		o.Cache, o.Tune = shared, c.tune
+		p, err := o.pebbleOptions(newFailure(), newBacklog(), newScheduler(), func() {})
+		require.NoError(t, err, name)
+		require.True(t, c.want == p.Cache, name)
+		if c.want == nil {
+			require.EqualValues(t, 3<<20, p.CacheSize, name)
+		}
+	}
+}
+
 func TestOptionsThatDoNotGoTogether(t *testing.T) {
 	fs := vfs.NewMem()
 	r := open(t, fs)
