@@ -223,8 +223,7 @@ func (w *worker) partition(ctx context.Context, p *partition, rp *kmsg.FetchResp
 	if w.s.cfg.ReadUncommitted {
 		iso = kgo.ReadUncommitted()
 	}
-	sent := len(rp.RecordBatches)
-	brought := sent > 0
+	brought := len(rp.RecordBatches) > 0
 	d, err := decode(kgo.ProcessFetchPartitionOpts{
 		Topic: w.s.cfg.Topic, Partition: p.number, Offset: p.next, IsolationLevel: iso,
 	}, rp, w.s.asker.decompressor)
@@ -235,7 +234,8 @@ func (w *worker) partition(ctx context.Context, p *partition, rp *kmsg.FetchResp
 	if brought && d.next == p.next {
 		return cutOff, nil
 	}
-	w.s.unpacking.saw(sent, d.records)
+	// decode has left of it what is whole.
+	w.s.unpacking.saw(len(rp.RecordBatches), d.records)
 	b := &Batch{
 		Partition: p.number, Records: d.records, From: p.next, Next: d.next, Epoch: p.epoch,
 		End: rp.HighWatermark, LogStart: max(rp.LogStartOffset, 0), Asked: asked,

@@ -39,6 +39,9 @@ func (u *unpacking) saw(sent int, records []*kgo.Record) {
 	var bytes int64
 	for _, r := range records {
 		bytes += int64(len(r.Key) + len(r.Value))
+		for _, h := range r.Headers {
+			bytes += int64(len(h.Key) + len(h.Value))
+		}
 	}
 	now := max(bytes*unpackingOne/int64(sent), unpackingOne)
 	if old := u.ratio.Load(); now < old {

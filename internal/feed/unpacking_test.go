@@ -28,6 +28,12 @@ func TestUnpackingBoundsWhatIsAskedFor(t *testing.T) {
 		u.saw(1000, records)
 	}
 	require.EqualValues(t, 8<<20, u.bound(8<<20))
+	headers := []*kgo.Record{{Headers: []kgo.RecordHeader{{Key: "h", Value: make([]byte, 1999)}}}}
+	u.saw(1000, headers)
+	require.EqualValues(t, 4<<20, u.bound(8<<20), "headers are unpacked too")
+	for range 100 {
+		u.saw(1000, records)
+	}
 	u.saw(0, nil)
 	u.saw(10, nil)
 	require.EqualValues(t, 8<<20, u.bound(8<<20), "markers tell nothing")
