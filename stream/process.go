@@ -24,9 +24,10 @@ type Dependency interface {
 // extension point on which package join is built.
 type Processor[K, V, K2, V2 any] interface {
 	// Process receives records of one partition, in order: those of one poll,
-	// or fewer, and rarely more than some thousand. It says in out what becomes of each; an input that it does
-	// not mention is done. It is called for several partitions at once. in is
-	// valid only until Process returns; keys, values and headers may be kept.
+	// or fewer, and rarely more than some thousand. It says in out what becomes
+	// of each; an input that it does not mention is done. It is called for
+	// several partitions at once. in is valid only until Process returns; keys,
+	// values and headers may be kept.
 	//
 	// An error ends Run with that error and out is ignored, unless it is
 	// marked by codec.Retryable: then Process is called again, after a
