@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -9,7 +10,6 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
-	"github.com/cockroachdb/pebble/v2/objstorage/objstorageprovider"
 	"github.com/cockroachdb/pebble/v2/sstable"
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -207,13 +207,14 @@ func (b *Bulk) failed() error {
 
 func (b *Bulk) worker() {
 	var scratch []ref
+	buf := bufio.NewWriterSize(nil, tableBuffer)
 	for c := range b.work {
 		began := time.Now()
 		done := BulkApplied{State: c.state, Rows: len(c.refs), Bytes: c.bytes()}
 		name, err := "", errors.Join(c.err, b.failed())
 		if err == nil {
 			scratch = c.sort(scratch)
-			name, err = b.write(c)
+			name, err = b.write(c, buf)
 		}
 		if earlier := b.await(c.seq); earlier != nil {
 			err = earlier
@@ -253,7 +254,7 @@ func (b *Bulk) pass(err error) {
 
 // write writes a chunk as a sorted table and returns the file's name. Where the
 // file system has refused a write, nothing tells of it before ingest.
-func (b *Bulk) write(c *chunk) (name string, err error) {
+func (b *Bulk) write(c *chunk, buf *bufio.Writer) (name string, err error) {
 	g := b.g
 	if !g.use.enter() {
 		return "", ErrClosed
@@ -270,7 +271,7 @@ func (b *Bulk) write(c *chunk) (name string, err error) {
 	// It is merged soon, and compressed then. Compressing it twice takes longer
 	// than writing it in full.
 	o.Compression = sstable.NoCompression
-	w := sstable.NewRawWriter(objstorageprovider.NewFileWritable(f), o)
+	w := sstable.NewRawWriter(newTableFile(f, buf), o)
 	err = errors.Join(writeTable(w, c), w.Close())
 	if err != nil {
 		return "", fmt.Errorf("store: cannot write %s: %w", name, err)

@@ -69,14 +69,17 @@ func newShelf(from [][]byte) *shelf {
 	return &shelf{from: from, each: each, slots: make([]cursorSlot, each*(len(from)+1))}
 }
 
-// of returns the slots for a stored key.
+// of returns the slots for a stored key. With a search of package slices the key
+// would have to be on the heap.
 func (s *shelf) of(stored []byte) []cursorSlot {
-	at, _ := slices.BinarySearchFunc(s.from, stored, func(from, stored []byte) int {
-		if bytes.Compare(from, stored) <= 0 {
-			return -1
+	at, end := 0, len(s.from)
+	for at < end {
+		if middle := (at + end) / 2; bytes.Compare(s.from[middle], stored) <= 0 {
+			at = middle + 1
+		} else {
+			end = middle
 		}
-		return 1
-	})
+	}
 	return s.slots[at*s.each:][:s.each]
 }
 

@@ -154,6 +154,10 @@ func openGeneration(r *Root, n uint64) (*Generation, error) {
 }
 
 func (g *Generation) openDB() (err error) {
+	// Pebble begins to compact before it looks for files that are of no use any
+	// more, and waits there until that has ended: a second for every 100 MB.
+	g.scheduler.hold()
+	defer g.scheduler.release()
 	g.db, err = pebble.Open(g.dir, g.options)
 	if err != nil {
 		// Pebble may have registered with it, and does not tell it.

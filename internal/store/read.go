@@ -98,9 +98,11 @@ func (g *Generation) GetMany(keys [][]byte, fn func(i int, row *Row, ok bool) er
 		}
 		defer g.cursors.put(c)
 		s := g.state.Load()
+		var row Row // one for all: fn has it be on the heap
 		for ; from < len(keys) && !failed.Load(); from = int(next.Add(manyStep)) - manyStep {
 			for i := from; i < min(from+manyStep, len(keys)); i++ {
-				row, ok, err := c.seek(keys[i])
+				var ok bool
+				row, ok, err = c.seek(keys[i])
 				if err != nil {
 					err = g.readError(err)
 				} else {
