@@ -224,8 +224,9 @@ func (w *worker) partition(ctx context.Context, p *partition, rp *kmsg.FetchResp
 		iso = kgo.ReadUncommitted()
 	}
 	brought := len(rp.RecordBatches) > 0
+	defer w.records.done()
 	d, err := decode(kgo.ProcessFetchPartitionOpts{
-		Topic: w.s.cfg.Topic, Partition: p.number, Offset: p.next, IsolationLevel: iso,
+		Topic: w.s.cfg.Topic, Partition: p.number, Offset: p.next, IsolationLevel: iso, Pools: []kgo.Pool{&w.records},
 	}, rp, w.s.asker.decompressor)
 	if err != nil {
 		w.s.failed(fmt.Errorf("%w: partition %d at offset %d: %w", errCorruptBatch, p.number, p.next, err), p)

@@ -37,8 +37,9 @@ type Plan struct {
 // A Batch is what one fetch brought of one partition, maybe no record at all.
 type Batch struct {
 	Partition int32
-	// Records are the visible ones, in order. Their memory is shared with
-	// the whole answer: copy what is to be kept.
+	// Records are the visible ones, in order. They are used again once they
+	// were delivered, and their bytes are shared with the whole answer: copy
+	// what is to be kept.
 	Records []*kgo.Record
 	// From and Next are the positions before and after the batch. Everything
 	// visible in between is in Records.

@@ -12,6 +12,8 @@ type worker struct {
 	s    *session
 	key  workerKey
 	wake chan struct{}
+	// records are those of the batch that is being delivered.
+	records recordMemory
 
 	// Guarded by the session's mutex: what is being read, and how to stop
 	// waiting for the broker's answer.
