@@ -247,28 +247,3 @@ func (f *follower) reach(applied *store.State) {
 		f.checks.reach(applied)
 	}
 }
-
-// shapedRecord is what a transform made of a record.
-type shapedRecord struct {
-	value   []byte
-	verdict verdict
-	why     error
-}
-
-// shapeAll runs the transform over a batch. At a record that has to be tried
-// again it cuts the batch off there, and returns a *feed.LaterError.
-func (f *follower) shapeAll(b *feed.Batch) ([]shapedRecord, error) {
-	shaped := make([]shapedRecord, len(b.Records))
-	for i, r := range b.Records {
-		if r.Key == nil || r.Value == nil {
-			continue
-		}
-		value, v, why, again := f.e.shape(r)
-		if again != nil {
-			b.Records, b.Next = b.Records[:i], r.Offset
-			return shaped[:i], &feed.LaterError{Next: r.Offset, Err: fmt.Errorf("partition %d offset %d waits: %w", r.Partition, r.Offset, again)}
-		}
-		shaped[i] = shapedRecord{value, v, why}
-	}
-	return shaped, nil
-}
