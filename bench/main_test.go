@@ -91,7 +91,7 @@ func TestEveryWorkload(t *testing.T) {
 		// measures are how many take part.
 		measures int
 	}{
-		{"bootstrap", []string{"raw", "enrich", "gomap", "goka"}, 11},
+		{"bootstrap", []string{"raw", "enrich", "pebble", "gomap", "goka"}, 12},
 		{"restart", []string{"enrich", "goka"}, 4},
 		{"memory", []string{"enrich", "gomap"}, 8},
 		{"live", []string{"enrich", "goka"}, 3},
@@ -122,9 +122,9 @@ func TestEveryWorkload(t *testing.T) {
 // Each kind of lookup has a figure for each number of goroutines, beside updates
 // too.
 func TestLookupWorkload(t *testing.T) {
-	out, r, dir := small(t, "-run", "lookup", "-peers", "enrich,gomap,goka")
+	out, r, dir := small(t, "-run", "lookup", "-peers", "enrich,pebble,gomap,goka")
 	require.Empty(t, r.Absent)
-	require.Len(t, r.Samples, 6)
+	require.Len(t, r.Samples, 7)
 	for _, s := range r.Samples {
 		require.Contains(t, out, "| "+s.Name+" | "+s.Values+" |")
 		for _, n := range s.Job.Goroutines {

@@ -92,6 +92,10 @@ func enrichJob(work string, budget int64) job {
 	return job{Work: work, Peer: peerEnrich, Budget: budget}
 }
 
+func pebbleJob(work string, budget int64) job {
+	return job{Work: work, Peer: peerPebble, Budget: budget}
+}
+
 func tuned(j job) job {
 	j.Tuned = true
 	return j
@@ -112,6 +116,7 @@ func bootstrapPlan(s settings) []group {
 		of(plain, "enrich", "bytes", enrichJob("fill", largeBudget), 1e6),
 		of(plain, "enrich 64 MB", "bytes", enrichJob("fill", smallBudget), 1e6),
 		of(plain, "enrich transform", "decoded", decoding, 4e5),
+		of(plain, "pebble", "bytes", pebbleJob("fill", largeBudget), 3e5),
 		of(plain, "gomap", "bytes", tableOf("fill", peerGoMap), 1e6),
 		of(plain, "goka", "bytes", tableOf("fill", peerGoka), 2e5),
 		of(plain, "kstreams", "bytes", tableOf("fill", peerKStreams), 2e5),
@@ -179,7 +184,7 @@ func registerPlan(settings) []group {
 		switch peer {
 		case peerRaw:
 			values = ""
-		case peerEnrich:
+		case peerEnrich, peerPebble:
 			j.Budget = largeBudget
 		}
 		all = append(all, measure{Work: "register", Name: peer, Values: values, Register: true, Job: j, Weight: 2})

@@ -25,6 +25,7 @@ func lookupPlan(s settings) []group {
 		of("enrich 64 MB decoded", "decoded", decoding(smallBudget, false), []string{"hot", "uniform", "zipf"}, []string{"hot", "uniform"}, 16),
 		of("enrich in block cache", "bytes", blocks, []string{"uniform", "absent", "batch"}, uniform, 18),
 		of("enrich in decoded cache", "decoded", decoding(decodedBudget, true), []string{"hot", "uniform", "zipf", "batch"}, uniform, 24),
+		of("pebble 64 MB", "bytes", pebbleJob("lookup", smallBudget), []string{"uniform", "zipf", "absent"}, nil, 20),
 		of("gomap", "bytes", tableOf("lookup", peerGoMap), []string{"hot", "uniform", "absent"}, nil, 10),
 		of("goka", "bytes", tableOf("lookup", peerGoka), []string{"hot", "uniform", "zipf", "absent"}, uniform, 20),
 		of("kstreams", "bytes", tableOf("lookup", peerKStreams), []string{"hot", "uniform", "zipf", "absent"}, uniform, 20),

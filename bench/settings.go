@@ -38,7 +38,7 @@ type settings struct {
 // write updates come after those that only read.
 var workloads = []string{"bootstrap", "lookup", "join", "memory", "restart", "live", "rebuild", "register"}
 
-var allPeers = []string{peerRaw, peerEnrich, peerGoMap, peerGoka, peerKStreams}
+var allPeers = []string{peerRaw, peerEnrich, peerPebble, peerGoMap, peerGoka, peerKStreams}
 
 // quickLimit is the limit of a quick run: it has to end within two minutes.
 const quickLimit = 70 * time.Second

@@ -11,6 +11,7 @@ const (
 	peerRaw      = "raw"
 	peerEnrich   = "enrich"
 	peerGoMap    = "gomap"
+	peerPebble   = "pebble"
 	peerGoka     = "goka"
 	peerKStreams = "kstreams"
 )
@@ -44,6 +45,7 @@ var fillers = map[string]func(context.Context, job) (table, error){
 	peerRaw:    fillRaw,
 	peerEnrich: fillEnrich,
 	peerGoMap:  fillGoMap,
+	peerPebble: fillPebble,
 	peerGoka:   fillGoka,
 }
 
