@@ -13,8 +13,9 @@ shift $(($# < 4 ? $# : 4))
 benchstat=golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
 
 cd "$(dirname "$0")/.."
+repository=$PWD
 work=$(mktemp -d)
-trap 'git worktree remove --force "$work/tree"; rm -rf "$work"' EXIT
+trap 'git -C "$repository" worktree remove --force "$work/tree"; rm -rf "$work"' EXIT
 git worktree add --quiet --detach "$work/tree" "$revision"
 (cd "$work/tree" && go test -c -o "$work/old.test" "$package")
 go test -c -o "$work/new.test" "$package"
