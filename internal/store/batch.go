@@ -101,7 +101,7 @@ func (g *Generation) Apply(b *Batch, s *State) error {
 	g.dirty = true
 	g.cursors.moved()
 	g.tellChanges(written)
-	g.state.Store(s)
+	g.publish(s)
 	g.cursors.sweep()
 	if err := g.fail.get(); err != nil {
 		return applyError(err)

@@ -330,7 +330,7 @@ func (b *Bulk) ingest(name string, c *chunk) error {
 				(*tell)(c.key(&c.refs[i])[1:])
 			}
 		}
-		g.state.Store(c.state)
+		g.publish(c.state)
 		g.cursors.sweep()
 	}
 	if f := g.fail.get(); f != nil {

@@ -24,6 +24,7 @@ type Generation struct {
 
 	identity atomic.Pointer[Identity]
 	state    atomic.Pointer[State] // as last applied
+	revision atomic.Uint64         // see Revision
 
 	use      gate          // every use of the database is inside
 	idle     chan struct{} // closed when the last use has ended
@@ -136,8 +137,8 @@ func openGeneration(r *Root, n uint64) (*Generation, error) {
 	if err = g.openDB(); err != nil {
 		err = openError(err)
 	} else {
-		// An earlier run may have left it as far behind as it could be.
-		g.backlog.touch()
+		// An earlier run may have left it as far behind as a bulk load can.
+		g.backlog.pardon(min(sublevels(g.db), bulkWaitFrom))
 		g.merged.Store(true)
 		err = g.load()
 	}
@@ -352,6 +353,20 @@ func (g *Generation) DiskBytes() uint64 {
 	}
 	defer g.use.leave()
 	return g.db.Metrics().DiskSpaceUsage()
+}
+
+// Revision is a number that grows with every change. What was read after it was
+// taken is what a read gives until it grows, as far as the state goes that is
+// published by then.
+func (g *Generation) Revision() uint64 { return g.revision.Load() }
+
+// publish makes a state the one that is applied, when its rows can be read and
+// OnChange was told of them. The revision grows before, since the rows did, and
+// after, since the state says which rows lie below the log start.
+func (g *Generation) publish(s *State) {
+	g.revision.Add(1)
+	g.state.Store(s)
+	g.revision.Add(1)
 }
 
 // Merging reports whether files are being merged, or have to be: lookups ask more
