@@ -157,7 +157,8 @@ func (s *share) memtable() int64 { return min(max(s.of(s.b.bytes/blockShare/8), 
 // chunk is the size of one chunk of a bulk load, of which there are three.
 func (s *share) chunk() int { return int(min(max(s.of(s.b.bytes/32), 512<<10), 8<<20)) }
 
-// fetch is the size of one answer to a fetch, of which there are two.
+// fetch is the size of one answer to a fetch, of which there are two, or more that
+// are smaller where there are several brokers.
 func (s *share) fetch() int32 { return int32(min(max(s.of(s.b.bytes/32), 512<<10), 16<<20)) }
 
 // row is how large a record may be.

@@ -37,8 +37,9 @@ type Config struct {
 	ReadUncommitted bool
 	// Connections is how many fetches go on at once per broker; default 2.
 	Connections int
-	// MaxBytes bounds one fetch answer, at most 512 MiB, MaxPartitionBytes
-	// each partition's part of it. Defaults 16 MiB and 4 MiB.
+	// MaxBytes bounds the fetch answers that are in memory at a time, of all
+	// brokers and connections together and as records, at most 512 MiB;
+	// MaxPartitionBytes each partition's part of one. Defaults 16 MiB and 4 MiB.
 	MaxBytes, MaxPartitionBytes int32
 	// MaxWait is how long a broker holds a fetch that has nothing to
 	// deliver, at least 1 ms; default 500 ms.

@@ -28,7 +28,7 @@
 //     still; if not, a topic deleted and recreated between two fetches is not
 //     noticed.
 //   - Records are read from partition leaders, never from followers.
-//   - Connections times MaxBytes is in flight per broker, and as much again,
-//     times the compression ratio, while it is decoded. A record batch larger
-//     than MaxBytes is read all the same.
+//   - MaxBytes bounds what is asked for, by what was seen so far of how much larger
+//     records are in memory: at first four times. A record batch larger than that
+//     is read all the same, and each connection asks for 64 KiB at least.
 package feed

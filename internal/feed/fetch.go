@@ -109,11 +109,19 @@ func (byName) MaxVersion() int16 { return topicIDsSince - 1 }
 // itself of a plain one.
 func (r byName) Timeout() int32 { return r.MaxWaitMillis }
 
+// most is the worker's part of what may be in memory at a time.
+func (w *worker) most() int32 {
+	w.s.mu.Lock()
+	defer w.s.mu.Unlock()
+	return max(1, w.s.cfg.MaxBytes/int32(max(1, len(w.s.workers))))
+}
+
 func (w *worker) request(parts []*partition) *kmsg.FetchRequest {
 	cfg := w.s.cfg
 	req := kmsg.NewPtrFetchRequest()
 	req.MinBytes = 1
-	req.MaxBytes = w.s.unpacking.bound(cfg.MaxBytes)
+	most := w.most()
+	req.MaxBytes = w.s.unpacking.bound(most)
 	req.MaxWaitMillis = int32(cfg.MaxWait / time.Millisecond)
 	req.SessionEpoch = -1
 	if !cfg.ReadUncommitted {
@@ -127,7 +135,7 @@ func (w *worker) request(parts []*partition) *kmsg.FetchRequest {
 		rp.FetchOffset = p.next
 		rp.CurrentLeaderEpoch = p.askedAs
 		rp.LastFetchedEpoch = p.epoch
-		rp.PartitionMaxBytes = w.s.unpacking.bound(cfg.MaxPartitionBytes)
+		rp.PartitionMaxBytes = w.s.unpacking.bound(min(most, cfg.MaxPartitionBytes))
 		rt.Partitions = append(rt.Partitions, rp)
 		if !p.asked {
 			// The first answer tells how far the end is: at once.

@@ -1,18 +1,25 @@
 package feed
 
-import "github.com/twmb/franz-go/pkg/kgo"
+import (
+	"unsafe"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// recordBytes is what a record takes besides its bytes: about 190 B, as much as
+// many a row.
+const recordBytes = int64(unsafe.Sizeof(kgo.Record{}))
 
 // recordMemory is the memory of the records that one partition has in an answer.
-// It is used again for those of the next: a record takes about 190 B besides its
-// bytes, as much as many a row.
+// It is used again for those of the next.
 type recordMemory struct {
 	all  []kgo.Record
 	used int
 }
 
-// These bound the memory that is kept: 3 MB, more than the records of most
-// answers need.
-const recordsFirst, recordsKept = 1 << 8, 1 << 14
+// These bound the memory that is kept: 6 MB. It grows to that only where answers
+// bring so many records.
+const recordsFirst, recordsKept = 1 << 8, 1 << 15
 
 // GetRecords implements kgo.PoolRecords. kgo sets every field of what it returns.
 func (m *recordMemory) GetRecords(n int) []kgo.Record {

@@ -1,10 +1,13 @@
 package feed
 
 import (
+	"context"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/globaltable/enrich/internal/kafkatest"
 )
 
 func TestRecordMemory(t *testing.T) {
@@ -45,4 +48,40 @@ func TestRecordMemoryIsUsedAgain(t *testing.T) {
 		take()
 	}
 	require.Zero(t, testing.AllocsPerRun(20, take))
+}
+
+// The records of one answer lie where those of the last one did.
+func TestReadUsesTheMemoryOfRecordsAgain(t *testing.T) {
+	b := kafkatest.Fake(t)
+	topic := b.CreateTopic(t, "again", 1, 1, nil)
+	c := client(t, b, topic, func(c *Config) { c.Connections = 1 })
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	plan := Plan{Topic: described(t, c)}
+	first, places := make(chan int, 1), map[*kgo.Record]int{}
+	b.ProduceTo(t, 0, kv(topic, 0, 10)...)
+	ended := make(chan error)
+	go func() {
+		ended <- c.Read(ctx, plan, func(_ context.Context, b *Batch) error {
+			for _, r := range b.Records {
+				places[r]++
+			}
+			select {
+			case first <- len(b.Records):
+			default:
+			}
+			if b.Next == 20 {
+				cancel()
+			}
+			return nil
+		})
+	}()
+	require.Equal(t, 10, <-first)
+	b.ProduceTo(t, 0, kv(topic, 10, 10)...)
+	require.ErrorIs(t, <-ended, context.Canceled)
+	again := 0
+	for _, n := range places {
+		again += n - 1
+	}
+	require.Positive(t, again, "of %d places for 20 records", len(places))
 }

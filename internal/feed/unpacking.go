@@ -6,9 +6,10 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// unpacking is how many times larger than what was sent records are, in parts of
-// 16. A broker counts the bytes that it sends: where they are compressed, more has
-// to be left out of an answer for it to stay within a bound once it is unpacked.
+// unpacking is how many times larger than what was sent records are in memory, in
+// parts of 16. A broker counts the bytes that it sends: where they are compressed,
+// or where records are small beside the kgo.Record that each becomes, more has to
+// be left out of an answer for it to stay within a bound once it is unpacked.
 //
 // Several workers use it; that they may lose one another's change does no harm.
 type unpacking struct{ ratio atomic.Int64 }
@@ -38,7 +39,7 @@ func (u *unpacking) saw(sent int, records []*kgo.Record) {
 	}
 	var bytes int64
 	for _, r := range records {
-		bytes += int64(len(r.Key) + len(r.Value))
+		bytes += recordBytes + int64(len(r.Key)+len(r.Value))
 		for _, h := range r.Headers {
 			bytes += int64(len(h.Key) + len(h.Value))
 		}

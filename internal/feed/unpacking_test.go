@@ -14,25 +14,25 @@ import (
 
 func TestUnpackingBoundsWhatIsAskedFor(t *testing.T) {
 	var u unpacking
-	records := []*kgo.Record{{Key: make([]byte, 10), Value: make([]byte, 990)}}
+	records := []*kgo.Record{{Key: make([]byte, 10), Value: make([]byte, 7990-recordBytes)}}
 	require.EqualValues(t, 2<<20, u.bound(8<<20), "a quarter as long as nothing is known")
-	u.saw(1000, records)
+	u.saw(8000, records)
 	require.EqualValues(t, 8<<20, u.bound(8<<20), "not compressed")
-	u.saw(2000, records)
+	u.saw(16_000, records)
 	require.EqualValues(t, 8<<20, u.bound(8<<20), "never more than that")
-	u.saw(125, records)
-	require.EqualValues(t, 1<<20, u.bound(8<<20), "at once")
 	u.saw(1000, records)
+	require.EqualValues(t, 1<<20, u.bound(8<<20), "at once")
+	u.saw(8000, records)
 	require.Less(t, u.bound(8<<20), int32(2<<20), "little by little")
 	for range 100 {
-		u.saw(1000, records)
+		u.saw(8000, records)
 	}
 	require.EqualValues(t, 8<<20, u.bound(8<<20))
-	headers := []*kgo.Record{{Headers: []kgo.RecordHeader{{Key: "h", Value: make([]byte, 1999)}}}}
-	u.saw(1000, headers)
+	headers := []*kgo.Record{{Headers: []kgo.RecordHeader{{Key: "h", Value: make([]byte, 15_999-recordBytes)}}}}
+	u.saw(8000, headers)
 	require.EqualValues(t, 4<<20, u.bound(8<<20), "headers are unpacked too")
 	for range 100 {
-		u.saw(1000, records)
+		u.saw(8000, records)
 	}
 	u.saw(0, nil)
 	u.saw(10, nil)
@@ -40,6 +40,16 @@ func TestUnpackingBoundsWhatIsAskedFor(t *testing.T) {
 	u.saw(1, records)
 	require.EqualValues(t, leastAsked, u.bound(8<<20))
 	require.EqualValues(t, 1000, u.bound(1000), "less is never made more")
+}
+
+// What is in memory at a time is divided among those who fetch.
+func TestBrokersShareTheBound(t *testing.T) {
+	s := &session{cfg: &Config{MaxBytes: 8 << 20}, workers: map[workerKey]*worker{}}
+	for i := range int32(4) {
+		w := &worker{s: s, key: workerKey{leader: i}}
+		s.workers[w.key] = w
+		require.EqualValues(t, 8<<20/(i+1), w.most())
+	}
 }
 
 // Of a compressed topic no answer unpacks to much more than the bound, though the
