@@ -40,7 +40,8 @@ type Meta struct {
 	// Headers are the record's headers. When decoding they are nil if the
 	// caller did not keep them (a table keeps them only when asked to). When
 	// encoding, a codec may append to the slice they point to; nil means
-	// that the place written to has no headers.
+	// that the place written to has no headers. The slice is the caller's:
+	// do not keep it.
 	Headers *[]Header
 }
 

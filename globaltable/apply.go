@@ -90,8 +90,10 @@ func (f *follower) collect(b *feed.Batch, shaped []shapedRecord) error {
 			continue
 		}
 		if shaped != nil {
-			s := &shaped[i]
+			s := &shaped[i] //nolint:gosec // there is one for each record
 			switch s.verdict {
+			case undone:
+				return fmt.Errorf("%w: partition %d offset %d: the transform neither returned nor panicked", errInternal, r.Partition, r.Offset)
 			case rejected:
 				count.Rejected++
 				f.drop(r, DropRejected, s.why)

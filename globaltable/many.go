@@ -120,7 +120,7 @@ func (m *many) reset() {
 	if cap(m.arena) > manyKept || cap(m.misses) > manyKept/64 {
 		*m = many{}
 	}
-	clear(m.misses[:cap(m.misses)]) // they hold on to keys
+	clear(m.misses) // those of the last time hold on to keys
 	m.arena, m.misses = m.arena[:0], m.misses[:0]
 }
 

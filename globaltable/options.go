@@ -161,8 +161,8 @@ func Pebble(fn func(*pebble.Options)) Opt { return opt(func(c *config) { c.pebbl
 
 // What a row is.
 
-// Transform runs fn once for every record with a value, when it arrives, in
-// bootstrap and live alike. It returns the value to keep, which is encoded by
+// Transform runs fn for every record with a value, when it arrives, in bootstrap
+// and live alike. It returns the value to keep, which is encoded by
 // the table's value codec; or false to filter the record out; or an error to
 // reject it. A record that is filtered or rejected, or that cannot be decoded,
 // takes the place of its key's row: the key has none then, as on a fresh
@@ -171,7 +171,9 @@ func Pebble(fn func(*pebble.Options)) Opt { return opt(func(c *config) { c.pebbl
 // Functions cannot be compared, so version names this one: a store whose rows
 // were made by another version, or by none, is rebuilt.
 //
-// fn is called from several goroutines. A codec's or fn's error that is marked
+// fn is called from several goroutines, for records of one partition too, and
+// not in their order. It may be called again for a record, behind one that has to
+// be tried again and after a restart: it must have no effects of its own. A codec's or fn's error that is marked
 // by codec.Retryable rejects nothing: the record waits and is tried again. The
 // types have to be those of the table, else [Open] says so. By default records
 // are kept as they are and decoded when they are read.

@@ -69,3 +69,11 @@ func TestTransformIsCutOffAtTheFirstThatWaits(t *testing.T) {
 		}
 	}
 }
+
+// What a transform did not answer for is no row.
+func TestTransformThatDoesNotReturn(t *testing.T) {
+	f := alone(t, 1)
+	err := f.collect(batchOf(0, 0, 1, "a=1"), make([]shapedRecord, 1))
+	require.ErrorIs(t, err, errInternal)
+	require.ErrorContains(t, err, "partition 0 offset 0: the transform neither returned nor panicked")
+}

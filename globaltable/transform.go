@@ -12,7 +12,8 @@ import (
 type verdict uint8
 
 const (
-	keep verdict = iota
+	undone verdict = iota // the function did not return
+	keep
 	filtered
 	rejected
 )

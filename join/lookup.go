@@ -13,14 +13,27 @@ import (
 // lookup is what a join needs of a table.
 type lookup[TK, TV any] interface {
 	AppendMany(dst []globaltable.Result[TK, TV], keys []TK) ([]globaltable.Result[TK, TV], error)
+	Revision() globaltable.Revision
 }
 
-// asked is the memory of one lookup. It is used again.
+// asked is the memory of lookups. It is used again, and what was found stays
+// valid while the table rests.
 type asked[TK, TV any] struct {
 	keys  []TK
 	memo  memo
 	at    []int32 // of each key in found; nil if they are in the same order
 	found []globaltable.Result[TK, TV]
+	// revision is the table's from before found was looked up.
+	revision globaltable.Revision
+}
+
+// rowsKept is how many rows are kept from one lookup to the next: so few that
+// they stay in the processor's cache.
+const rowsKept = 4096
+
+func (a *asked[TK, TV]) forget() {
+	a.memo.forget()
+	a.found, a.at = a.found[:0], nil
 }
 
 // row returns the row of the i-th key.
@@ -89,7 +102,7 @@ func (j *joiner[K, V, TK, TV, Out]) process(ctx context.Context, in []stream.Rec
 
 // lookUp finds the rows of the records that have a key, in their order.
 func (j *joiner[K, V, TK, TV, Out]) lookUp(a *asked[TK, TV], in []stream.Record[K, keyed[V, TK]]) error {
-	a.keys, a.found = a.keys[:0], a.found[:0]
+	a.keys = a.keys[:0]
 	for i := range in {
 		if v := &in[i].Value; v.ok {
 			a.keys = append(a.keys, v.key)
@@ -98,11 +111,25 @@ func (j *joiner[K, V, TK, TV, Out]) lookUp(a *asked[TK, TV], in []stream.Record[
 	if len(a.keys) == 0 {
 		return nil
 	}
-	var keys []TK
-	keys, a.at = distinct(&a.memo, a.keys)
+	now := j.table.Revision()
+	if now != a.revision || now == (globaltable.Revision{}) || a.at == nil || len(a.found) > rowsKept {
+		a.forget()
+	}
+	a.revision = now
+	var fresh []TK
+	if fresh, a.at = distinct(&a.memo, a.keys); len(fresh) == 0 {
+		return nil
+	}
+	from := len(a.found)
 	var err error
-	if a.found, err = j.table.AppendMany(a.found, keys); err != nil {
+	if a.found, err = j.table.AppendMany(a.found, fresh); err != nil {
+		a.forget()
 		return waitOrEnd(err)
+	}
+	for i := range a.found[from:] {
+		if a.found[from+i].Err != nil {
+			a.revision = globaltable.Revision{} // it may be another one next time
+		}
 	}
 	return nil
 }

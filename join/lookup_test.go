@@ -18,9 +18,10 @@ import (
 
 // scripted is a table that answers what a test wants.
 type scripted struct {
-	asked [][]string
-	rows  map[string]result
-	err   error
+	revision globaltable.Revision // zero: nothing can be kept
+	asked    [][]string
+	rows     map[string]result
+	err      error
 }
 
 func (s *scripted) AppendMany(dst []result, keys []string) ([]result, error) {
@@ -35,6 +36,8 @@ func (s *scripted) AppendMany(dst []result, keys []string) ([]result, error) {
 	}
 	return dst, nil
 }
+
+func (s *scripted) Revision() globaltable.Revision { return s.revision }
 
 func found(value string) result {
 	var r result
@@ -178,4 +181,72 @@ func TestOneLookupForAPollAndOneForAKey(t *testing.T) {
 	}
 	require.Equal(t, want, rows.decoded, "each row is read once, however many records have its key")
 	require.EqualValues(t, 500/6*5+2, stats.Outputs)
+}
+
+// Rows are not looked up again while the table rests, and at once when it has
+// changed.
+func TestRowsAreKeptWhileTheTableRests(t *testing.T) {
+	e := onFake(t)
+	e.row(0, "a", "1")
+	e.row(1, "b", "2")
+	tb := &counted{table: runTable(e, codec.String(), codec.String())}
+	require.NoError(t, tb.WaitReady(t.Context()))
+	j, a := joinerOf("left", tb, show), new(asked[string, string])
+	look := func(keys ...string) (values []string, asked int64) {
+		t.Helper()
+		require.NoError(t, j.lookUp(a, keyedBy(keys...)))
+		for i := range keys {
+			values = append(values, a.row(i).Value)
+		}
+		return values, tb.keys.Swap(0)
+	}
+	values, n := look("a", "none", "a")
+	require.Equal(t, []string{"1", "", "1"}, values)
+	require.EqualValues(t, 2, n)
+	values, n = look("b", "a", "none", "b")
+	require.Equal(t, []string{"2", "1", "", "2"}, values)
+	require.EqualValues(t, 1, n, "only b is new")
+	values, n = look("none", "b")
+	require.Equal(t, []string{"", "2"}, values)
+	require.Zero(t, n)
+	for _, value := range []string{"3", "4"} {
+		require.NoError(t, tb.WaitFor(t.Context(), globaltable.After(e.row(0, "a", value))))
+		values, n = look("a", "b")
+		require.Equal(t, []string{value, "2"}, values)
+		require.EqualValues(t, 2, n)
+	}
+	var many []string
+	for i := range rowsKept + 1 {
+		many = append(many, fmt.Sprint("none", i))
+	}
+	_, n = look(many...)
+	require.EqualValues(t, rowsKept+1, n)
+	_, n = look("a")
+	require.EqualValues(t, 1, n, "they were too many to keep")
+	require.Len(t, a.found, 1)
+
+	require.NoError(t, tb.Close())
+	require.ErrorIs(t, j.lookUp(a, keyedBy("a")), globaltable.ErrClosed)
+}
+
+// What could not be looked up may be another time, though the table rests.
+func TestErrorsAreNotKept(t *testing.T) {
+	e := onFake(t)
+	whole := runTable(e, codec.String(), codec.String())
+	require.NoError(t, whole.WaitReady(t.Context()))
+	tb := &scripted{revision: whole.Revision(), rows: map[string]result{"a": found("1"), "bad": {Err: errBad}}}
+	j, a := joinerOf("inner", tb, show), new(asked[string, string])
+	require.NoError(t, j.lookUp(a, keyedBy("a", "bad")))
+	require.ErrorIs(t, a.row(1).Err, errBad)
+	tb.rows["bad"] = found("2")
+	require.NoError(t, j.lookUp(a, keyedBy("bad", "a")))
+	require.Equal(t, "2", a.row(0).Value)
+	require.Equal(t, "1", a.row(1).Value)
+	tb.err = errBad
+	require.ErrorIs(t, j.lookUp(a, keyedBy("a", "c")), errBad)
+	tb.err = nil
+	require.NoError(t, j.lookUp(a, keyedBy("c", "a")))
+	require.False(t, a.row(0).Found)
+	require.Equal(t, "1", a.row(1).Value)
+	require.Equal(t, [][]string{{"a", "bad"}, {"bad", "a"}, {"c"}, {"c", "a"}}, tb.asked)
 }
