@@ -15,14 +15,16 @@ benchstat=golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
 cd "$(dirname "$0")/.."
 repository=$PWD
 work=$(mktemp -d)
-trap 'git -C "$repository" worktree remove --force "$work/tree"; rm -rf "$work"' EXIT
+trap 'git -C "$repository" worktree remove --force "$work/tree" || true; rm -rf "$work"' EXIT
 git worktree add --quiet --detach "$work/tree" "$revision"
 (cd "$work/tree" && go test -c -o "$work/old.test" "$package")
 go test -c -o "$work/new.test" "$package"
 for ((round = 1; round <= rounds; round++)); do
 	for which in old new; do
 		echo "round $round of $rounds: $which" >&2
-		(cd "$package" && "$work/$which.test" -test.run '^$' -test.bench "$pattern" "$@") >>"$work/$which.txt"
+		tree=$repository
+		[ "$which" = new ] || tree=$work/tree
+		(cd "$tree/$package" && "$work/$which.test" -test.run '^$' -test.bench "$pattern" "$@") >>"$work/$which.txt"
 	done
 done
 cd "$work"
