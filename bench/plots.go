@@ -137,7 +137,7 @@ func (r *results) lookupPlot() (*plot.Plot, error) {
 		if err != nil {
 			return nil, err
 		}
-		bars.Color, bars.LineStyle.Width = plotutil.Color(i), 0
+		bars.Color, bars.LineStyle.Width = barColor(i), 0
 		bars.Offset = width * vg.Length(float64(i)-float64(len(entries)-1)/2)
 		p.Add(bars)
 		name := e.name
@@ -155,6 +155,15 @@ func (r *results) lookupPlot() (*plot.Plot, error) {
 	p.NominalX(lookupKinds...)
 	p.X.Min, p.X.Max = -0.5, float64(len(lookupKinds))-0.5
 	return p, nil
+}
+
+// barColor has one color more than plotutil, which begins anew after seven.
+func barColor(i int) color.Color {
+	n := len(plotutil.DefaultColors)
+	if i%(n+1) == n {
+		return color.Gray{Y: 90}
+	}
+	return plotutil.Color(i % (n + 1))
 }
 
 func nanosecondLabel(ns float64) string {
