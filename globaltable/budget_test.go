@@ -74,6 +74,22 @@ func TestTablesShareABudget(t *testing.T) {
 	require.Empty(t, b.members)
 }
 
+// A table that joins while another is about to answer makes that one's rows
+// smaller too.
+func TestBudgetIsSharedWithATableThatIsAboutToAnswer(t *testing.T) {
+	b := NewBudget(64 << 20)
+	f := alone(t, 1, Share(b))
+	var joined *share
+	f.e.newCache = func(bytes int64) forgetter {
+		cache := stringCache(bytes)
+		joined = b.join(func() {})
+		return cache
+	}
+	f.e.serve(f.gen)
+	defer joined.leave()
+	require.EqualValues(t, 4<<20, f.e.view.Load().cache.(*rowCache[string]).rows.GetMaximum())
+}
+
 // A table that cannot be opened takes no part of the budget.
 func TestBudgetOfATableThatDoesNotOpen(t *testing.T) {
 	b := NewBudget(16 << 20)

@@ -25,7 +25,8 @@ type engine struct {
 	newCache func(bytes int64) forgetter
 
 	// view is what reads use: a generation, or why there is none.
-	view atomic.Pointer[view]
+	view  atomic.Pointer[view]
+	views atomic.Uint64 // how many could answer
 
 	statusMu sync.Mutex
 	status   Status
@@ -55,9 +56,10 @@ type engine struct {
 
 // view says what reads get.
 type view struct {
-	gen   *store.Generation
-	cache forgetter // decoded rows of gen
-	err   error     // set if gen is nil
+	number uint64 // of all views of the table that can answer, from 1 on
+	gen    *store.Generation
+	cache  forgetter // decoded rows of gen
+	err    error     // set if gen is nil
 }
 
 func newEngine(topic string, cfg config, shape shaper, newCache func(bytes int64) forgetter) *engine {
@@ -147,7 +149,8 @@ func (e *engine) close() error {
 func (e *engine) serve(gen *store.Generation) {
 	cache := e.newCache(e.share.decoded())
 	gen.OnChange(cache.forget)
-	e.view.Store(&view{gen: gen, cache: cache})
+	e.view.Store(&view{number: e.views.Add(1), gen: gen, cache: cache})
+	e.resize() // a table that has joined the budget meanwhile resized the last one's
 	e.changed.wake()
 }
 

@@ -173,10 +173,11 @@ func Pebble(fn func(*pebble.Options)) Opt { return opt(func(c *config) { c.pebbl
 //
 // fn is called from several goroutines, for records of one partition too, and
 // not in their order. It may be called again for a record, behind one that has to
-// be tried again and after a restart: it must have no effects of its own. A codec's or fn's error that is marked
-// by codec.Retryable rejects nothing: the record waits and is tried again. The
-// types have to be those of the table, else [Open] says so. By default records
-// are kept as they are and decoded when they are read.
+// be tried again and after a restart: it must have no effects of its own. A
+// codec's or fn's error that is marked by codec.Retryable rejects nothing: the
+// record waits and is tried again. The types have to be those of the table, else
+// [Open] says so. By default records are kept as they are and decoded when they
+// are read.
 func Transform[K, V any](version string, fn func(Entry[K, V]) (V, bool, error)) Opt {
 	return opt(func(c *config) { c.transform = transformOpt{set: true, version: version, fn: fn} })
 }

@@ -1,10 +1,9 @@
 package globaltable
 
 // A Revision stands for the answers that a table gives; see [Table.Revision].
-// Two of them are compared by ==.
+// Two of one table are compared by ==.
 type Revision struct {
-	view *view
-	n    uint64
+	view, n uint64 // numbers: a pointer would keep an old generation's rows in memory
 }
 
 // Revision says whether lookups may give something else by now: rows that were
@@ -22,5 +21,5 @@ func (t *Table[K, V]) Revision() Revision {
 	if v.gen == nil {
 		return Revision{}
 	}
-	return Revision{view: v, n: v.gen.Revision()}
+	return Revision{view: v.number, n: v.gen.Revision()}
 }

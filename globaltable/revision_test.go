@@ -2,10 +2,13 @@ package globaltable
 
 import (
 	"fmt"
+	"runtime"
 	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
+	"weak"
 
 	"github.com/stretchr/testify/require"
 
@@ -40,8 +43,12 @@ func TestRevisionChangesWithEveryAnswer(t *testing.T) {
 
 	next, err := f.e.root.Create(store.Identity{Topic: "devices", TopicID: TopicID{2}})
 	require.NoError(t, err)
+	old := weak.Make(f.e.view.Load())
+	kept := last
 	f.e.serve(next)
 	changed("another generation")
+	require.Eventually(t, func() bool { runtime.GC(); return old.Value() == nil }, 10*time.Second, time.Millisecond)
+	require.NotEqual(t, kept, tb.Revision(), "it is kept, and the rows that it was of are not")
 	require.NoError(t, f.e.close())
 	require.Zero(t, tb.Revision())
 }

@@ -58,7 +58,9 @@
 //     row. (TestJ3_TableUpdatesEmitNothing, TestJ5_DeletedRowsStopMatching)
 //   - The records of one poll are looked up at once, by the thousand, and each row
 //     that these name is read and decoded once. A key that many of them have is
-//     looked up once if it is a string. (TestOneLookupForAPollAndOneForAKey)
+//     looked up once if it is a string, and not again by the next polls while the
+//     table rests. (TestOneLookupForAPollAndOneForAKey,
+//     TestRowsAreKeptWhileTheTableRests)
 //
 // # Caveats
 //

@@ -30,5 +30,6 @@
 //   - Records are read from partition leaders, never from followers.
 //   - MaxBytes bounds what is asked for, by what was seen so far of how much larger
 //     records are in memory: at first four times. A record batch larger than that
-//     is read all the same, and each connection asks for 64 KiB at least.
+//     is read all the same, and each connection asks for 64 KiB at least, or for
+//     its part of the bound if that is less.
 package feed

@@ -18,7 +18,7 @@ const (
 	unpackingOne = 16
 	// unpackingFirst is assumed before anything was seen.
 	unpackingFirst = 4 * unpackingOne
-	// leastAsked is always asked for.
+	// leastAsked is always asked for, where the bound is no lower.
 	leastAsked = 64 << 10
 )
 

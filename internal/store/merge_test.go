@@ -15,6 +15,19 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// loadOverlapping loads n tables that have a key in common, so that they cannot
+// just be moved: they have to be merged.
+func loadOverlapping(t *testing.T, g *Generation, n int) *Bulk {
+	t.Helper()
+	b, err := g.NewBulk(BulkOptions{})
+	require.NoError(t, err)
+	for i := range n {
+		b.Put([]byte("all"), &Row{Value: fmt.Append(nil, i)})
+		loadOne(t, b, i)
+	}
+	return b
+}
+
 // TestReadersAndWriterBesideAMerge: lookups, scans and changes go on while files
 // are being merged. The merge stands still meanwhile, so that none of them can
 // have waited for it.
@@ -38,15 +51,8 @@ func TestReadersAndWriterBesideAMerge(t *testing.T) {
 	r := openWith(t, o)
 	t.Cleanup(letGo)
 	g := create(t, r)
-	b, err := g.NewBulk(BulkOptions{})
-	require.NoError(t, err)
 	const n = 20
-	for i := range n {
-		// Tables that overlap cannot just be moved.
-		b.Put([]byte("all"), &Row{Value: fmt.Append(nil, i)})
-		loadOne(t, b, i)
-	}
-	require.NoError(t, b.Close())
+	require.NoError(t, loadOverlapping(t, g, n).Close())
 	<-began
 	require.True(t, g.Merging())
 
@@ -93,13 +99,8 @@ func TestOpenDoesNotWaitForAMerge(t *testing.T) {
 		r, err := OpenRoot(first)
 		require.NoError(t, err)
 		g := create(t, r)
-		b, err := g.NewBulk(BulkOptions{})
-		require.NoError(t, err)
 		const n = 20
-		for i := range n {
-			b.Put([]byte("all"), &Row{Value: fmt.Append(nil, i)})
-			loadOne(t, b, i)
-		}
+		b := loadOverlapping(t, g, n)
 		require.NoError(t, r.Close())
 		require.NoError(t, b.Close(), "all of it was taken in")
 

@@ -139,7 +139,6 @@ func TestSharedCache(t *testing.T) {
 	cache.Unref()
 }
 
-// TestOptionsThatDoNotGoTogether are a mistake of the caller's and no damage.
 // Whoever sets the size of a cache gets one of that size, in place of a shared one;
 // Pebble alone would not look at the size.
 func TestCacheSizeGoesBeforeASharedCache(t *testing.T) {
@@ -166,6 +165,7 @@ func TestCacheSizeGoesBeforeASharedCache(t *testing.T) {
 	}
 }
 
+// TestOptionsThatDoNotGoTogether are a mistake of the caller's and no damage.
 func TestOptionsThatDoNotGoTogether(t *testing.T) {
 	fs := vfs.NewMem()
 	r := open(t, fs)
