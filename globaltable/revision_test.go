@@ -69,7 +69,7 @@ func TestRevisionBesideUpdates(t *testing.T) {
 				wg.Go(func() {
 					var revision Revision
 					var at int64
-					for !stop.Load() {
+					for ; !stop.Load(); runtime.Gosched() { // the writer gets its turn
 						floor := f.gen.State().Get(0).Next - 1
 						if now := tb.Revision(); now == revision {
 							kept.Add(1)
