@@ -32,8 +32,9 @@ const sendGrace = 2 * time.Second
 type smtpClient struct {
 	dial *mail.Client
 
-	mu   sync.Mutex
-	conn net.Conn // of the open session, or of one that is being opened
+	mu      sync.Mutex
+	conn    net.Conn // of the open session, or of one that is being opened
+	stopped bool     // a connection that comes now comes too late
 
 	session *smtp.Client
 }
@@ -78,9 +79,22 @@ func (s *smtpClient) connect(ctx context.Context, network, addr string) (net.Con
 		return nil, err
 	}
 	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopped {
+		_ = conn.Close()
+		return nil, context.Canceled
+	}
 	s.conn = conn
-	s.mu.Unlock()
 	return conn, nil
+}
+
+// stop cuts the session that is being opened, also when its connection is not
+// yet known: the server may have accepted it already.
+func (s *smtpClient) stop() {
+	s.mu.Lock()
+	s.stopped = true
+	s.mu.Unlock()
+	s.cut()
 }
 
 // cut closes the connection under whatever is going on.
@@ -146,7 +160,10 @@ func (s *smtpClient) open(ctx context.Context) error {
 	if s.session != nil {
 		return nil
 	}
-	stop := context.AfterFunc(ctx, s.cut)
+	s.mu.Lock()
+	s.stopped = false
+	s.mu.Unlock()
+	stop := context.AfterFunc(ctx, s.stop)
 	session, err := s.dial.DialToSMTPClientWithContext(ctx)
 	stop()
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"math/big"
+	"io"
 	"net"
 	"strings"
 	"testing"
@@ -221,6 +222,22 @@ func TestStopWhileConnecting(t *testing.T) {
 	begun := time.Now()
 	require.Error(t, clientOf(t, smtpConfig{addr: l.Addr().String()}).send(ctx, sampleMsg(t)))
 	require.Less(t, time.Since(begun), smtpTimeout)
+}
+
+// A server may have accepted a connection that its client does not know of yet.
+func TestStopBeforeTheConnectionIsKnown(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer func() { _ = l.Close() }()
+	c := clientOf(t, smtpConfig{addr: l.Addr().String()})
+	c.stop()
+	_, err = c.connect(t.Context(), "tcp", l.Addr().String())
+	require.ErrorIs(t, err, context.Canceled)
+	conn, err := l.Accept()
+	require.NoError(t, err)
+	defer func() { _ = conn.Close() }()
+	_, err = conn.Read(make([]byte, 1))
+	require.ErrorIs(t, err, io.EOF)
 }
 
 func TestCatcherTakesMails(t *testing.T) {
