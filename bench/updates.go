@@ -23,6 +23,16 @@ const (
 // probeRow is the row of probe i.
 func probeRow(i, rows int) int { return i % min(probeRows, rows) }
 
+// otherRow is a row that is no probe, if there is one: an update between a probe's
+// and the look at it would hide that, and everything behind it would be seen a turn
+// late.
+func otherRow(rng *rand.Rand, rows int) int {
+	if rows <= probeRows {
+		return rng.IntN(rows)
+	}
+	return probeRows + rng.IntN(rows-probeRows)
+}
+
 func updateOf(topic string, n int, serial uint64) *kgo.Record {
 	r := &kgo.Record{Topic: topic, Key: appendKey(nil, n)}
 	r.Partition, r.Value = partitionOf(r.Key), appendRow(make([]byte, 0, 192), n, serial, 0)
@@ -79,7 +89,7 @@ func flow(ctx context.Context, addrs []string, topic string, rows, perSecond int
 		case <-tick.C:
 		}
 		for due := int(time.Since(began).Seconds() * float64(perSecond)); written < due; written++ {
-			n, serial := rng.IntN(rows), rng.Uint64()|1<<63
+			n, serial := otherRow(rng, rows), rng.Uint64()|1<<63
 			if written%probeEvery == 0 {
 				n, serial = probeRow(written/probeEvery, rows), uint64(time.Now().UnixNano())
 			}
