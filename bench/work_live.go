@@ -48,7 +48,7 @@ func probe(ctx context.Context, t table, rows, samples int) (*histogram, error) 
 		if err != nil {
 			return nil, err
 		}
-		if last[i] = n; n>>63 == 0 && n > newest && began.Sub(time.Unix(0, int64(n))) < time.Minute {
+		if last[i] = n; n>>63 == 0 && n > newest && began.Sub(time.Unix(0, int64(n))).Abs() < time.Minute {
 			newest, next = n, i
 		}
 	}
