@@ -109,21 +109,6 @@ func TestAwaitBurst(t *testing.T) {
 	require.Less(t, took, time.Since(began))
 }
 
-// The time of each probe's update is taken once, in their order.
-func TestProbe(t *testing.T) {
-	written := time.Now()
-	c := &changing{serials: func(k string, call int64) uint64 {
-		if call <= 1000 || k != key(0) && call <= 1010 {
-			return 1 << 63 // before the flow
-		}
-		return uint64(written.UnixNano())
-	}}
-	h, err := probe(t.Context(), c, 1000, 50)
-	require.NoError(t, err)
-	require.Equal(t, 50, h.n)
-	require.Less(t, h.at(0.999), 2*time.Since(written)+time.Millisecond)
-}
-
 // A cut network drops its connections and takes no new ones, until it is back.
 func TestGate(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")

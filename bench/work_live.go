@@ -37,35 +37,23 @@ func awaitBurst(ctx context.Context, t table, j job) (time.Duration, error) {
 const pollProbes = 100 * time.Microsecond
 
 // probe waits for the updates of the probes, one after the other, and returns how
-// long after it was written each was seen.
+// long after it was written each was seen. Their serials are times and grow from
+// probe to probe: what is not behind the one before is of an earlier turn, of an
+// earlier flow, or of a row's first value.
 func probe(ctx context.Context, t table, rows, samples int) (*histogram, error) {
-	last := make([]uint64, min(probeRows, rows))
-	// It begins behind the probe that was written last. Elsewhere it would see
-	// what was written a whole turn ago, and never catch up.
-	next, newest, began := -1, uint64(0), time.Now()
-	for i := range last {
-		n, err := t.serial(key(i))
-		if err != nil {
-			return nil, err
-		}
-		if last[i] = n; n>>63 == 0 && n > newest && began.Sub(time.Unix(0, int64(n))).Abs() < time.Minute {
-			newest, next = n, i
-		}
-	}
-	out := new(histogram)
+	out, before, next := new(histogram), time.Now().UnixNano(), 0
 	err := every(ctx, pollProbes, func() (bool, error) {
 		for {
-			i := (next + 1) % len(last)
-			n, err := t.serial(key(i))
+			n, err := t.serial(key(next))
 			if err != nil {
 				return false, err
 			}
-			took := time.Duration(time.Now().UnixNano() - int64(n))
-			if n == last[i] || n>>63 == 1 {
+			written, now := int64(n), time.Now().UnixNano()
+			if written <= before || written > now {
 				return false, nil
 			}
-			last[i], next = n, i
-			if out.add(took); out.n == samples {
+			before, next = written, probeRow(next+1, rows)
+			if out.add(time.Duration(now - written)); out.n == samples {
 				return true, nil
 			}
 		}

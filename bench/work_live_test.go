@@ -1,50 +1,50 @@
 package main
 
 import (
-	"context"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 )
 
-// underWay is a table whose probes are written in turn: when it is first looked
-// at, it is some probe's turn.
-type underWay struct {
+// turns is a table whose probes are updated in turn, one in a millisecond; each
+// is visible after two.
+type turns struct {
 	goMap
-	began   time.Time
-	written int
-	asked   map[string]int
+	rows  map[string]int
+	began time.Time
+	first uint64 // of a row that was never updated
+	hides int    // the probe that another update hides in the first turn
 }
 
-func (u *underWay) serial(k string) (uint64, error) {
-	u.asked[k]++
-	for i := range probeRows {
-		if key(i) != k {
-			continue
-		}
-		switch {
-		case i < u.written:
-			return uint64(u.began.Add(time.Duration(i-u.written) * time.Millisecond).UnixNano()), nil
-		case u.asked[k] > 1:
-			return uint64(time.Now().UnixNano()), nil
-		case i%2 == 0: // as a row has it that was never updated
-			return 1<<63 - 1, nil
-		}
-		return uint64(u.began.Add(time.Duration(i-u.written-probeRows) * time.Millisecond).UnixNano()), nil
+func (u *turns) serial(k string) (uint64, error) {
+	i := u.rows[k]
+	done := int(time.Since(u.began).Milliseconds()) - 2 // updates that are visible
+	turn := (done - i) / probeRows
+	if done < i || turn == 0 && i == u.hides {
+		return u.first, nil
 	}
-	return 0, errNoSerial
+	return uint64(u.began.Add(time.Duration(turn*probeRows+i) * time.Millisecond).UnixNano()), nil
 }
 
+// A measurement that begins in the middle of a turn, beside rows that have random
+// serials, waits for each probe's own update.
 func TestProbesAreFollowedFromWhereTheyAre(t *testing.T) {
-	for _, written := range []int{1, 300, 999} {
-		u := &underWay{began: time.Now(), written: written, asked: map[string]int{}}
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-		h, err := probe(ctx, u, probeRows, 1)
-		cancel()
-		require.NoError(t, err)
-		require.Equal(t, 1, h.n)
-		require.Less(t, h.percentiles()["p99_ms"], 900.0, "not what was written a turn ago")
-		require.Equal(t, 2, u.asked[key(written)])
+	rows := map[string]int{}
+	for i := range probeRows {
+		rows[key(i)] = i
+	}
+	for _, under := range []time.Duration{0, 300 * time.Millisecond, 2 * time.Second} {
+		for _, first := range []uint64{0, 1 << 61, 1<<63 - 1, 1 << 63} {
+			synctest.Test(t, func(t *testing.T) {
+				u := &turns{rows: rows, began: time.Now(), first: first, hides: 400}
+				time.Sleep(under)
+				h, err := probe(t.Context(), u, probeRows, 2*probeRows)
+				require.NoError(t, err)
+				require.Equal(t, 2*probeRows, h.n)
+				require.Less(t, h.at(1), 4*time.Millisecond)
+			})
+		}
 	}
 }

@@ -46,27 +46,30 @@ final class Live {
   }
 
   private void probe() {
+    // Serials are times and grow from probe to probe: see probe in work_live.go.
     int rows = Math.min(PROBE_ROWS, peer.number("rows"));
-    long[] last = new long[rows];
-    for (int i = 0; i < rows; i++) {
-      last[i] = peer.serial(Peer.key(i));
-    }
     long[] took = new long[peer.number("probes")];
+    long before = nanos();
     for (int n = 0, i = 0; n < took.length; ) {
       long serial = peer.serial(Peer.key(i));
-      if (serial == last[i] || serial < 0) {
+      long now = nanos();
+      if (serial <= before || serial > now) {
         LockSupport.parkNanos(100_000);
         continue;
       }
-      java.time.Instant now = java.time.Instant.now();
-      took[n++] = now.getEpochSecond() * 1_000_000_000L + now.getNano() - serial;
-      last[i] = serial;
+      took[n++] = now - serial;
+      before = serial;
       i = (i + 1) % rows;
     }
     Arrays.sort(took);
     peer.figures.put("p50_ms", at(took, 0.5));
     peer.figures.put("p99_ms", at(took, 0.99));
     peer.figures.put("p999_ms", at(took, 0.999));
+  }
+
+  private static long nanos() {
+    java.time.Instant now = java.time.Instant.now();
+    return now.getEpochSecond() * 1_000_000_000L + now.getNano();
   }
 
   private static double at(long[] all, double q) {
