@@ -69,7 +69,7 @@ type BulkOptions struct {
 
 // Every table that overlaps is one more to be opened and asked by a scan.
 const (
-	bulkCompactFrom = 160
+	bulkCompactFrom = 800
 	bulkWaitFrom    = 2 * bulkCompactFrom
 )
 

@@ -134,7 +134,7 @@ func TestBulkTellsWhatWasTakenIn(t *testing.T) {
 func TestBulkDefaults(t *testing.T) {
 	o := BulkOptions{ChunkBytes: -1, Chunks: -1, Workers: -1}
 	o.setDefaults()
-	require.Equal(t, []int{8 << 20, 3, 2, 160, 320}, []int{o.ChunkBytes, o.Chunks, o.Workers, o.compactFrom, o.waitFrom})
+	require.Equal(t, []int{8 << 20, 3, 2, 800, 1600}, []int{o.ChunkBytes, o.Chunks, o.Workers, o.compactFrom, o.waitFrom})
 	o.Applied(BulkApplied{})
 	o = BulkOptions{Workers: 5}
 	o.setDefaults()

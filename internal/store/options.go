@@ -69,7 +69,7 @@ func (o *Options) pebbleOptions(fail *failure, behind *backlog, compactions *sch
 		L0CompactionThreshold:       4,
 		L0StopWritesThreshold:       40,
 		LBaseMaxBytes:               64 << 20,
-		MaxOpenFiles:                500,
+		MaxOpenFiles:                1000,
 	}
 	for i := range p.Levels {
 		l := &p.Levels[i]
