@@ -96,11 +96,12 @@ func (b *Budget) validate() error {
 type share struct {
 	b       *Budget
 	changed func() // the number of tables has changed
+	parts   int64  // how many of these the table's share is divided into
 }
 
 // join makes a table one of the budget's. It has to leave.
 func (b *Budget) join(changed func()) *share {
-	s := &share{b: b, changed: changed}
+	s := &share{b: b, changed: changed, parts: 1}
 	b.mu.Lock()
 	if b.cache == nil {
 		b.cache = pebble.NewCache(b.bytes / blockShare)
@@ -146,7 +147,7 @@ func (s *share) blocks() *pebble.Cache {
 func (s *share) of(part int64) int64 {
 	s.b.mu.Lock()
 	defer s.b.mu.Unlock()
-	return part / int64(max(1, len(s.b.members)))
+	return part / int64(max(1, len(s.b.members))) / s.parts
 }
 
 // decoded is for decoded rows.
@@ -161,6 +162,12 @@ func (s *share) chunk() int { return int(min(max(s.of(s.b.bytes/32), 512<<10), 8
 // fetch is the size of one answer to a fetch, of which there are two, or more that
 // are smaller where there are several brokers.
 func (s *share) fetch() int32 { return int32(min(max(s.of(s.b.bytes/32), 512<<10), 16<<20)) }
+
+// answers bounds the fetch answers that are in memory at a time.
+func (s *share) answers() int32 { return 2 * s.fetch() }
+
+// beside is for what is read beside rows that answer: half of the memory is theirs.
+func (s *share) beside() *share { return &share{b: s.b, changed: s.changed, parts: 2 * s.parts} }
 
 // row is how large a record may be.
 func (s *share) row() int64 { return s.b.bytes / rowShare }

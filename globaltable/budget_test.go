@@ -46,6 +46,8 @@ func TestTablesShareABudget(t *testing.T) {
 	require.EqualValues(t, 8<<20, cache.rows.GetMaximum())
 	require.Equal(t, 2<<20, first.share.chunk())
 	require.EqualValues(t, 2<<20, first.share.fetch())
+	require.Equal(t, 1<<20, first.share.beside().chunk(), "what is loaded beside rows that answer")
+	require.EqualValues(t, 2<<20, first.share.beside().answers())
 	require.EqualValues(t, (8<<20)/blockShare, first.share.memtable(), "it is taken out of the block cache")
 
 	second := open()

@@ -63,7 +63,7 @@ func (f *follower) run(ctx context.Context) error {
 	if err := f.adoptState(); err != nil {
 		return err
 	}
-	read := feed.Plan{Topic: f.topic, Starts: startsOf(f.gen.State())}
+	read := feed.Plan{Topic: f.topic, Starts: startsOf(f.gen.State()), MaxBytes: f.share().answers()}
 	eg, ctx := errgroup.WithContext(ctx)
 	eg.Go(func() error { return f.client.Read(ctx, read, f.deliver) })
 	eg.Go(func() error { return f.conduct(ctx) })

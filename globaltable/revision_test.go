@@ -89,7 +89,7 @@ func TestRevisionBesideUpdates(t *testing.T) {
 					}
 				})
 			}
-			for i := int64(1); i < 2000; i++ {
+			for i := int64(1); i < 2000 || kept.Load() == 0; i++ {
 				end := i + 1
 				if bulk {
 					end += 10_000

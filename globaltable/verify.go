@@ -108,7 +108,8 @@ func (o *offsets) has(partition int32, offset int64) bool {
 // readOffsets reads the log from its start to where the tail was.
 func (f *follower) readOffsets(ctx context.Context, tail *store.State) (*offsets, error) {
 	found := &offsets{sets: map[int32]*roaring64.Bitmap{}}
-	pass := feed.Plan{Topic: f.topic, Until: map[int32]int64{}}
+	// It runs beside the tail, and nothing waits for it.
+	pass := feed.Plan{Topic: f.topic, Until: map[int32]int64{}, MaxBytes: f.e.share.beside().answers()}
 	for p, at := range tail.Partitions {
 		if at.Known {
 			pass.Starts = append(pass.Starts, feed.Start{Partition: int32(p), Offset: feed.LogStart, Epoch: -1})

@@ -86,7 +86,7 @@ func (f *follower) beginBulk() error {
 			return err
 		}
 	}
-	bulk, err := f.gen.NewBulk(store.BulkOptions{ChunkBytes: cmp.Or(f.e.cfg.bulk.chunkBytes, f.e.share.chunk()), Applied: func(a store.BulkApplied) {
+	bulk, err := f.gen.NewBulk(store.BulkOptions{ChunkBytes: cmp.Or(f.e.cfg.bulk.chunkBytes, f.share().chunk()), Applied: func(a store.BulkApplied) {
 		f.applied(a.State, BatchApplied{Generation: f.gen.Number(), Rows: a.Rows, Bytes: a.Bytes, Took: a.Took})
 	}})
 	if err != nil {
@@ -141,4 +141,12 @@ func (f *follower) stopWriting() error {
 	f.bulk = nil
 	_ = bulk.Close()
 	return f.broken
+}
+
+// share is what the follower may use of the budget.
+func (f *follower) share() *share {
+	if gen := f.e.served(); gen != nil && gen != f.gen {
+		return f.e.share.beside()
+	}
+	return f.e.share
 }

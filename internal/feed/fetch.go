@@ -113,7 +113,7 @@ func (r byName) Timeout() int32 { return r.MaxWaitMillis }
 func (w *worker) most() int32 {
 	w.s.mu.Lock()
 	defer w.s.mu.Unlock()
-	return max(1, w.s.cfg.MaxBytes/int32(max(1, len(w.s.workers))))
+	return max(1, w.s.maxBytes/int32(max(1, len(w.s.workers))))
 }
 
 func (w *worker) request(parts []*partition) *kmsg.FetchRequest {

@@ -32,6 +32,9 @@ type Plan struct {
 	// are not read. The last batch may go beyond. Where the log start passes
 	// the position meanwhile, the partition goes on from there.
 	Until map[int32]int64
+	// MaxBytes, if not 0, bounds the answers of this session further than
+	// Config's do: for one that runs beside others.
+	MaxBytes int32
 }
 
 // A Batch is what one fetch brought of one partition, maybe no record at all.
@@ -106,4 +109,12 @@ func (p *Plan) partitions() (map[int32]*partition, error) {
 		}
 	}
 	return parts, nil
+}
+
+// maxBytes returns the bound of a session's answers, where most is the client's.
+func (p *Plan) maxBytes(most int32) int32 {
+	if p.MaxBytes > 0 {
+		return min(p.MaxBytes, most)
+	}
+	return most
 }

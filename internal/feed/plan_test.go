@@ -60,3 +60,9 @@ func TestMove(t *testing.T) {
 	}
 	require.NoError(t, (&session{}).allRead(), "a session without an end has none")
 }
+
+func TestBoundOfASession(t *testing.T) {
+	require.EqualValues(t, 100, (&Plan{}).maxBytes(100))
+	require.EqualValues(t, 10, (&Plan{MaxBytes: 10}).maxBytes(100))
+	require.EqualValues(t, 100, (&Plan{MaxBytes: 1000}).maxBytes(100))
+}
