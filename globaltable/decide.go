@@ -114,6 +114,9 @@ func (e *engine) rebuild(ctx context.Context, client *feed.Client, want store.Id
 			return plan{}, &rebuildError{err}
 		}
 	}
+	if err := e.admit(ctx, reason); err != nil {
+		return plan{}, err
+	}
 	gen, err := e.root.Create(want)
 	if err != nil {
 		return plan{}, &rebuildError{err}

@@ -25,11 +25,16 @@ type engine struct {
 	newCache func(bytes int64) forgetter
 
 	// view is what reads use: a generation, or why there is none.
-	view  atomic.Pointer[view]
-	views atomic.Uint64 // how many could answer
+	view atomic.Pointer[view]
+	// serving is what reads use, or would if they were not refused.
+	serving  atomic.Pointer[view]
+	viewMu   sync.Mutex // held while one of the two changes
+	refusals map[refuseCause]error
+	views    atomic.Uint64 // how many could answer
 
 	statusMu sync.Mutex
 	status   Status
+	unproved bool // it answers with rows that it has not compared with the topic
 
 	ready     chan struct{}
 	readyOnce sync.Once
@@ -51,6 +56,7 @@ type engine struct {
 	began  bool
 	closed bool
 	stop   context.CancelFunc // ends the run
+	shrink chan struct{}      // closed when a rebuild with fewer rows is accepted; nil if none waits
 	done   chan struct{}      // closed when the run has ended
 }
 
@@ -68,7 +74,7 @@ func newEngine(topic string, cfg config, shape shaper, newCache func(bytes int64
 		log:   cfg.logger.With("table", topic),
 		ready: make(chan struct{}), done: make(chan struct{}),
 	}
-	e.view.Store(&view{err: fmt.Errorf("%w: table %s", ErrNotReady, topic)})
+	e.noView(fmt.Errorf("%w: table %s", ErrNotReady, topic))
 	e.status.Since = time.Now()
 	return e
 }
@@ -102,7 +108,15 @@ func (e *engine) run(ctx context.Context) error {
 		e.changed.wake()
 	}()
 
+	e.serveStale(time.Now())
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		e.watchAge(ctx)
+	}()
 	err := e.supervise(ctx)
+	e.stop()
+	<-watched
 	e.mu.Lock()
 	closed := e.closed
 	e.mu.Unlock()
@@ -114,7 +128,7 @@ func (e *engine) run(ctx context.Context) error {
 		return nil
 	}
 	err = fmt.Errorf("globaltable: table %s: %w", e.topic, err)
-	e.view.Store(&view{err: &RunError{Topic: e.topic, Err: err}})
+	e.noView(&RunError{Topic: e.topic, Err: err})
 	e.setStatus(Failed, "", err)
 	return err
 }
@@ -134,7 +148,7 @@ func (e *engine) close() error {
 	if began {
 		<-e.done
 	}
-	e.view.Store(&view{err: ErrClosed})
+	e.noView(ErrClosed)
 	e.setStatus(Closed, "", nil)
 	e.changed.wake()
 	e.discards.Wait()
@@ -149,20 +163,21 @@ func (e *engine) close() error {
 func (e *engine) serve(gen *store.Generation) {
 	cache := e.newCache(e.share.decoded())
 	gen.OnChange(cache.forget)
-	e.view.Store(&view{number: e.views.Add(1), gen: gen, cache: cache})
+	e.setView(&view{number: e.views.Add(1), gen: gen, cache: cache})
 	e.resize() // a table that has joined the budget meanwhile resized the last one's
 	e.changed.wake()
 }
 
 // resize gives the decoded rows their share of the budget.
 func (e *engine) resize() {
-	if cache := e.view.Load().cache; cache != nil {
+	if cache := e.serving.Load().cache; cache != nil {
 		cache.resize(e.share.decoded())
 	}
 }
 
-// served returns the generation that answers, nil if none does.
-func (e *engine) served() *store.Generation { return e.view.Load().gen }
+// served returns the generation that answers, or would if reads were not refused;
+// nil if there is none.
+func (e *engine) served() *store.Generation { return e.serving.Load().gen }
 
 // markReady closes the ready channel, the first time.
 func (e *engine) markReady(d Decision, r Reason) {

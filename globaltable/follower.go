@@ -152,11 +152,15 @@ func (f *follower) promote(ctx context.Context) error {
 	if err != nil && !errors.Is(err, store.ErrCorrupt) {
 		return err
 	}
+	if err := f.guardShrink(ctx, before); err != nil {
+		return err
+	}
 	if err := f.e.root.Promote(f.gen); err != nil {
 		return err
 	}
 	f.swap.Store(true)
 	f.e.serve(f.gen)
+	f.e.refuse(refusedRebuilding, nil)
 	f.e.tally.swapped()
 	f.e.hooks.rebuild(RebuildSwapped, f.plan.reason, nil)
 	if before == nil {

@@ -35,6 +35,11 @@ type config struct {
 	flushInterval time.Duration
 	pebble        func(*pebble.Options)
 
+	allowStale, maxStaleness time.Duration
+	whileRebuilding          RebuildReads
+	shrink                   shrinkGuard
+	admitRebuild             func(context.Context, Reason) error
+
 	budget    *Budget
 	valueSize any // a func(V) int
 
@@ -56,6 +61,7 @@ func newConfig(opts []Opt) config {
 		flushInterval: 10 * time.Second,
 		bulk:          bulkConfig{from: bulkFrom},
 		budget:        NewBudget(defaultBudget),
+		shrink:        shrinkGuard{from: 1000, most: 0.5},
 		logger:        slog.New(slog.DiscardHandler),
 	}
 	for _, o := range opts {
@@ -86,6 +92,15 @@ func (c *config) validate() error {
 	}
 	if c.deleteRetention < 0 {
 		bad("DeleteRetention cannot be below 0, as %v is", c.deleteRetention)
+	}
+	if c.allowStale < 0 || c.maxStaleness < 0 {
+		bad("AllowStale and MaxStaleness cannot be below 0, as %v or %v is", c.allowStale, c.maxStaleness)
+	}
+	if c.shrink.from < 1 || !(c.shrink.most >= 0 && c.shrink.most <= 1) {
+		bad("ShrinkGuard needs 1 row or more and a share from 0 to 1, not %d and %v", c.shrink.from, c.shrink.most)
+	}
+	if c.whileRebuilding != Answer && c.whileRebuilding != Refuse {
+		bad("WhileRebuilding takes Answer or Refuse, not %d", c.whileRebuilding)
 	}
 	if c.transform.set && c.transform.version == "" {
 		bad("Transform needs a version: rows made by one version are rebuilt for another")

@@ -163,17 +163,26 @@ func (e *engine) adoptTopicID(id TopicID) {
 // announce publishes what a session begins with.
 func (e *engine) announce(pl plan) {
 	e.tally.decided(pl)
+	if pl.decision != Rebuilt {
+		e.refuse(refusedRebuilding, nil)
+	}
 	switch pl.decision {
 	case Rebuilt:
+		if e.cfg.whileRebuilding == Refuse && pl.beside {
+			e.refuse(refusedRebuilding, fmt.Errorf("%w: table %s is rebuilt: %s", ErrNotReady, e.topic, pl.reason))
+		}
 		e.setStatus(Rebuilding, pl.reason, nil)
 		e.hooks.rebuild(RebuildBegun, pl.reason, nil)
 	case Verified:
 		e.setStatus(Verifying, pl.reason, nil)
 	default:
-		if e.served() == nil {
+		switch {
+		case e.served() == nil:
 			e.setStatus(Bootstrapping, "", nil)
-		} else {
+		case e.isReady():
 			e.setStatus(Ready, "", nil)
+		default: // it answers with rows that it has not compared with the topic
+			e.setStatus(Stale, "", nil)
 		}
 	}
 	e.log.Info("table session", "decision", pl.decision, "reason", pl.reason, "generation", pl.gen.Number(), "topic_id", TopicID(pl.gen.Identity().TopicID).String())

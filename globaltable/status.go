@@ -141,6 +141,9 @@ func sameError(a, b error) bool {
 
 func (e *engine) setStatus(s State, r Reason, err error) {
 	e.statusChange(func(st *Status) {
+		if s == Ready {
+			e.unproved = false
+		}
 		if st.State != Closed {
 			st.State, st.Reason, st.Err = s, r, err
 		}
@@ -154,7 +157,7 @@ func (e *engine) trouble(err error) {
 		switch {
 		case err != nil && st.State == Ready:
 			st.State = Stale
-		case err == nil && st.State == Stale:
+		case err == nil && st.State == Stale && !e.unproved:
 			st.State = Ready
 		}
 	})

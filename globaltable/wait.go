@@ -35,7 +35,7 @@ func (b *broadcast) wake() {
 
 // ended returns why nothing will change any more, nil if it may.
 func (e *engine) ended() error {
-	if v := e.view.Load(); v.gen == nil {
+	if v := e.serving.Load(); v.gen == nil {
 		select {
 		case <-e.done:
 			return v.err

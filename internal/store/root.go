@@ -126,6 +126,13 @@ func (r *Root) load() error {
 
 func (r *Root) save() error { return writeDescriptor(r.opts.FS, r.opts.Dir, &r.desc) }
 
+// FreeBytes returns how much can be written where the directory is. In memory it
+// is an error.
+func (r *Root) FreeBytes() (uint64, error) {
+	usage, err := r.opts.FS.GetDiskUsage(r.opts.Dir)
+	return usage.AvailBytes, err
+}
+
 func (r *Root) genDir(n uint64) string { return r.opts.FS.PathJoin(r.opts.Dir, genName(n)) }
 
 // removeOrphans deletes generations that the descriptor does not name: a crash

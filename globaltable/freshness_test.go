@@ -1,0 +1,215 @@
+package globaltable
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/stretchr/testify/require"
+
+	"github.com/globaltable/enrich/internal/kafkatest"
+)
+
+// tightFS has as many bytes free as it says.
+type tightFS struct {
+	vfs.FS
+	free atomic.Uint64
+}
+
+func (f *tightFS) GetDiskUsage(string) (vfs.DiskUsage, error) {
+	return vfs.DiskUsage{AvailBytes: f.free.Load()}, nil
+}
+
+func TestShrinkGuardKeepsTheOldRows(t *testing.T) {
+	each(t, 1, func(t *testing.T, e *env) {
+		e.put(numbered("dev", 0, 30)...)
+		r := e.ready(ShrinkGuard(20, 0.5))
+		require.Error(t, r.AcceptShrink(), "nothing to accept")
+		old := e.want
+		e.want = map[string]string{}
+		e.recreate(1)
+		e.put(numbered("new", 0, 14)...)
+		r.until("the rebuild waits", func() bool {
+			_, ok := errors.AsType[*ShrinkError](r.Status().Err)
+			return ok
+		})
+		require.Equal(t, old, r.rows())
+		require.Equal(t, Rebuilding, r.Status().State)
+		require.Equal(t, TopicRecreated, r.Status().Reason)
+		err, _ := errors.AsType[*ShrinkError](r.Status().Err)
+		require.Equal(t, ShrinkError{Topic: e.topic, Reason: TopicRecreated, Old: 29, New: 14}, *err)
+
+		// It grows until it is large enough.
+		e.put(numbered("new", 14, 15)...)
+		r.until("the swap", func() bool { return r.Stats().Rebuilds == 1 })
+		e.holds(r)
+	})
+}
+
+func TestAcceptShrink(t *testing.T) {
+	each(t, 1, func(t *testing.T, e *env) {
+		dir := t.TempDir()
+		e.put(numbered("dev", 0, 30)...)
+		e.ready(Dir(dir)).close()
+		e.recreate(1)
+		// At its start too.
+		r := e.open(Dir(dir), ShrinkGuard(20, 0.5))
+		r.until("it is accepted", func() bool { return r.AcceptShrink() == nil })
+		r.waitReady()
+		require.Empty(t, r.rows())
+		require.Equal(t, Rebuilt, r.Stats().Decision)
+	})
+}
+
+func TestShrinkGuardIsForManyRows(t *testing.T) {
+	each(t, 1, func(t *testing.T, e *env) {
+		for _, o := range [][]Opt{{ShrinkGuard(31, 0.5)}, {ShrinkGuard(1, 1)}} {
+			e.put(numbered("dev", 0, 30)...)
+			r := e.ready(o...)
+			e.recreate(1)
+			r.until("the swap", func() bool { return r.Stats().Rebuilds == 1 })
+			require.Empty(t, r.rows())
+			r.close()
+		}
+	})
+}
+
+func TestWhileRebuildingRefuse(t *testing.T) {
+	each(t, 1, func(t *testing.T, e *env) {
+		e.put(numbered("dev", 0, 30)...)
+		admit := make(chan struct{})
+		r := e.ready(WhileRebuilding(Refuse), ShrinkGuard(20, 0.5), AdmitRebuild(func(ctx context.Context, reason Reason) error {
+			select {
+			case <-admit:
+			case <-ctx.Done():
+			}
+			return ctx.Err()
+		}))
+		e.recreate(1)
+		_, ok, err := r.Get("dev1")
+		require.NoError(t, err)
+		require.True(t, ok, "nothing is rebuilt yet")
+		close(admit)
+		r.until("reads are refused", func() bool { _, _, err := r.Get("dev1"); return errors.Is(err, ErrNotReady) })
+		r.until("it is accepted", func() bool { return r.AcceptShrink() == nil })
+		r.until("the swap", func() bool { return r.Stats().Rebuilds == 1 })
+		_, ok, err = r.Get("dev1")
+		require.NoError(t, err)
+		require.False(t, ok)
+	})
+}
+
+func TestAdmitRebuild(t *testing.T) {
+	each(t, 1, func(t *testing.T, e *env) {
+		dir := t.TempDir()
+		e.put("a=1")
+		asked := make(chan Reason, 100)
+		answers := make(chan error, 3)
+		answers <- errors.New("not now")
+		r := e.ready(Dir(dir), AdmitRebuild(func(_ context.Context, reason Reason) error {
+			asked <- reason
+			select {
+			case err := <-answers:
+				if err != nil {
+					return err
+				}
+				panic("confused")
+			default:
+				return nil
+			}
+		}))
+		answers <- nil
+		e.recreate(1)
+		e.put("b=2")
+		r.until("the swap", func() bool { return r.Stats().Rebuilds == 1 })
+		e.holds(r)
+		require.Equal(t, TopicRecreated, <-asked)
+		require.GreaterOrEqual(t, len(asked), 2, "an error and a panic put it off")
+		r.close()
+	})
+}
+
+func TestRebuildNeedsSpace(t *testing.T) {
+	each(t, 1, func(t *testing.T, e *env) {
+		fs := &tightFS{FS: vfs.NewMem()}
+		e.put(numbered("dev", 0, 30)...)
+		fs.free.Store(1 << 40)
+		r := e.ready(onDisk(fs))
+		fs.free.Store(1)
+		e.recreate(1)
+		e.put("new=1")
+		r.until("it lacks space", func() bool {
+			err, ok := errors.AsType[*DiskError](r.Status().Err)
+			return ok && err.Has == 1 && err.Needs > 1
+		})
+		require.Equal(t, "dev-value-3", r.rows()["dev3"])
+		fs.free.Store(1 << 40)
+		r.until("the swap", func() bool { return r.Stats().Rebuilds == 1 })
+		e.holds(r)
+	})
+}
+
+func TestMaxStaleness(t *testing.T) {
+	e := newEnv(t, kafkatest.Fake(t), 1)
+	e.put("a=1")
+	r := e.ready(MaxStaleness(300 * time.Millisecond))
+	e.broker.Fake().Close()
+	r.until("reads are refused", func() bool {
+		_, _, err := r.Get("a")
+		stale, ok := errors.AsType[*StaleError](err)
+		return ok && stale.Age > stale.Max && errors.Is(err, ErrNotReady)
+	})
+	_, err := r.Snapshot()
+	require.ErrorIs(t, err, ErrNotReady)
+	_, err = r.GetMany([]string{"a"})
+	require.ErrorIs(t, err, ErrNotReady)
+}
+
+func TestAllowStaleAnswersWithoutBrokers(t *testing.T) {
+	b := kafkatest.Fake(t)
+	e := newEnv(t, b, 1)
+	dir := t.TempDir()
+	e.put("a=1")
+	e.ready(Dir(dir)).close()
+	b.Fake().Close()
+	r := e.open(Dir(dir), AllowStale(time.Hour))
+	r.until("it answers", func() bool { v, ok, err := r.Get("a"); return ok && err == nil && v == "1" })
+	require.Equal(t, Stale, r.Status().State)
+	require.Positive(t, r.Lag().Age)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.ErrorIs(t, r.WaitReady(ctx), context.Canceled, "it is not ready")
+	r.close()
+
+	for _, o := range [][]Opt{{}, {AllowStale(time.Nanosecond)}, {AllowStale(time.Hour), ReadUncommitted()}} {
+		r = e.open(append(o, Dir(dir))...)
+		r.until("it waits for brokers", func() bool { return r.Status().Err != nil })
+		_, _, err := r.Get("a")
+		require.ErrorIs(t, err, ErrNotReady)
+		r.close()
+	}
+}
+
+func TestAllowStaleUntilReady(t *testing.T) {
+	each(t, 1, func(t *testing.T, e *env) {
+		dir := t.TempDir()
+		e.put(numbered("dev", 0, 30)...)
+		e.ready(Dir(dir)).close()
+		old := e.want
+		e.want = map[string]string{}
+		e.recreate(1)
+		e.put("new=1")
+		r := e.open(Dir(dir), AllowStale(time.Hour), ShrinkGuard(20, 0.5))
+		r.until("the rebuild waits", func() bool {
+			_, ok := errors.AsType[*ShrinkError](r.Status().Err)
+			return ok
+		})
+		require.Equal(t, old, r.rows(), "the old rows answer")
+		require.NoError(t, r.AcceptShrink())
+		r.waitReady()
+		e.holds(r)
+	})
+}

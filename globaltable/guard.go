@@ -1,0 +1,173 @@
+package globaltable
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/globaltable/enrich/internal/store"
+)
+
+// shrinkGuard refuses to replace from rows or more by ones that lack more than most
+// of them, a share.
+type shrinkGuard struct {
+	from int
+	most float64
+}
+
+// A ShrinkError is in [Status].Err while a rebuild is complete and would lose more
+// rows than [ShrinkGuard] allows. The old rows stay until it grows, or until
+// [Table.AcceptShrink] is called.
+type ShrinkError struct {
+	Topic  string
+	Reason Reason
+	// Old and New are the numbers of rows. Old is counted up to where it is too
+	// many for New.
+	Old, New int
+}
+
+func (e *ShrinkError) Error() string {
+	return fmt.Sprintf("globaltable: the rebuild of table %s (%s) has %d rows where %d or more were; if that is right, call AcceptShrink, otherwise restore the topic's records",
+		e.Topic, e.Reason, e.New, e.Old)
+}
+
+// A DiskError is in [Status].Err while there is too little space to build the rows
+// anew beside the old ones.
+type DiskError struct {
+	Topic string
+	// Needs and Has are bytes.
+	Needs, Has uint64
+}
+
+func (e *DiskError) Error() string {
+	return fmt.Sprintf("globaltable: to rebuild table %s takes %d bytes of disk beside the old rows, and %d are free; make space", e.Topic, e.Needs, e.Has)
+}
+
+// errNothingToAccept is AcceptShrink's where nothing waits.
+var errNothingToAccept = errors.New("globaltable: no rebuild waits for AcceptShrink")
+
+// recountEvery is how long it takes at least to count again.
+const recountEvery = time.Second
+
+// guardShrink waits while the new rows are too few to replace those of before.
+func (f *follower) guardShrink(ctx context.Context, before *store.Generation) error {
+	g := f.e.cfg.shrink
+	if before == nil || g.most >= 1 {
+		return nil
+	}
+	accepted := f.e.offerShrink()
+	defer f.e.withdrawShrink()
+	for {
+		began := time.Now()
+		shrink, err := f.shrinks(ctx, g, before)
+		if shrink == nil || err != nil {
+			return err
+		}
+		f.e.setStatus(Rebuilding, f.plan.reason, shrink)
+		again := time.NewTimer(max(recountEvery, 10*time.Since(began)))
+		select {
+		case <-accepted:
+			return nil
+		case <-again.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// shrinks compares the numbers of rows. Of the old ones no more are counted than
+// decide it. Old rows that cannot be read guard nothing.
+func (f *follower) shrinks(ctx context.Context, g shrinkGuard, before *store.Generation) (*ShrinkError, error) {
+	has, err := countRows(ctx, f.gen, -1)
+	if err != nil {
+		return nil, err
+	}
+	most := max(g.from, int(float64(has)/(1-g.most))+1)
+	had, err := countRows(ctx, before, most)
+	switch {
+	case errors.Is(err, store.ErrCorrupt):
+		f.e.log.Warn("old rows cannot be counted", "err", err)
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case had < most:
+		return nil, nil
+	}
+	return &ShrinkError{Topic: f.e.topic, Reason: f.plan.reason, Old: had, New: has}, nil
+}
+
+// countRows counts rows up to most, all if that is below 0.
+func countRows(ctx context.Context, gen *store.Generation, most int) (n int, err error) {
+	snap, err := gen.NewSnapshot()
+	if err != nil {
+		return 0, err
+	}
+	defer snap.Close()
+	if most == 0 {
+		return 0, nil
+	}
+	err = snap.ScanPlaces(func([]byte, int32, int64) bool {
+		n++
+		return n != most && (n%sweepChunk != 0 || ctx.Err() == nil)
+	})
+	return n, errors.Join(err, ctx.Err())
+}
+
+// offerShrink returns what AcceptShrink closes.
+func (e *engine) offerShrink() <-chan struct{} {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.shrink = make(chan struct{})
+	return e.shrink
+}
+
+func (e *engine) withdrawShrink() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.shrink = nil
+}
+
+// acceptShrink is Table.AcceptShrink.
+func (e *engine) acceptShrink() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.shrink == nil {
+		return errNothingToAccept
+	}
+	close(e.shrink)
+	e.shrink = nil
+	return nil
+}
+
+// admit asks whether a rebuild may begin: the user, and the disk.
+func (e *engine) admit(ctx context.Context, reason Reason) error {
+	if e.cfg.admitRebuild != nil {
+		if err := e.callAdmit(ctx, reason); err != nil {
+			return &rebuildError{fmt.Errorf("not admitted: %w", err)}
+		}
+	}
+	current, err := e.root.Current()
+	if err != nil || current == nil {
+		return nil // nothing is beside it
+	}
+	// The old rows are merged and compressed; a bulk load is neither at first.
+	needs := bulkFactor * current.DiskBytes()
+	if has, err := e.root.FreeBytes(); err == nil && has < needs {
+		return &rebuildError{&DiskError{Topic: e.topic, Needs: needs, Has: has}}
+	}
+	return nil
+}
+
+// bulkFactor is how much more a bulk load takes than rows that are merged.
+const bulkFactor = 3
+
+// callAdmit calls the user's function.
+func (e *engine) callAdmit(ctx context.Context, reason Reason) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = newPanicError("AdmitRebuild", v)
+		}
+	}()
+	return e.cfg.admitRebuild(ctx, reason)
+}
