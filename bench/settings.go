@@ -19,6 +19,7 @@ type settings struct {
 	run     []string
 	peers   []string
 	quick   bool
+	truth   bool
 	rounds  int
 	// limit is after how long no second round of anything begins any more; 0
 	// does not limit.
@@ -57,6 +58,7 @@ func parse(args []string, stderr io.Writer) (settings, error) {
 	fl.StringVar(&run, "run", strings.Join(workloads, ","), "the workloads, separated by commas")
 	fl.StringVar(&peers, "peers", strings.Join(allPeers, ","), "who is measured")
 	fl.BoolVar(&s.quick, "quick", false, "the key figures only, in less than two minutes, one on each line")
+	fl.BoolVar(&s.truth, "truth", false, "play histories in which replicas go wrong, and print what each peer holds; nothing is measured")
 	fl.IntVar(&s.rounds, "rounds", 5, "rounds that count, where a workload has no fewer of its own; one more warms up")
 	fl.DurationVar(&s.limit, "limit", 0, "after how long everything is measured in one round only; by default never, and 70s for -quick")
 	fl.IntVar(&s.rows, "rows", 2_000_000, "rows of the table, and readings of the stream")

@@ -74,6 +74,10 @@ public final class Peer {
     });
     long began = System.nanoTime();
     streams.start();
+    if (work.equals("truth")) {
+      new Truth(streams).run();
+      return;
+    }
     running.await();
     double seconds = (System.nanoTime() - began) / 1e9;
     if (streams.state() != KafkaStreams.State.RUNNING) {
