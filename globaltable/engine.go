@@ -49,6 +49,7 @@ type engine struct {
 	// to be cut off from the log; only supervise's goroutine uses it.
 	diverged uint64
 	tally    tally
+	watchers sync.WaitGroup // what goes on until close
 	// discards are generations that were replaced and still have readers.
 	discards sync.WaitGroup
 
@@ -58,6 +59,8 @@ type engine struct {
 	stop   context.CancelFunc // ends the run
 	shrink chan struct{}      // closed when a rebuild with fewer rows is accepted; nil if none waits
 	done   chan struct{}      // closed when the run has ended
+
+	closing chan struct{} // closed when close begins
 }
 
 // view says what reads get.
@@ -72,7 +75,7 @@ func newEngine(topic string, cfg config, shape shaper, newCache func(bytes int64
 	e := &engine{
 		topic: topic, cfg: cfg, hooks: cfg.hooks, shape: shape, newCache: newCache,
 		log:   cfg.logger.With("table", topic),
-		ready: make(chan struct{}), done: make(chan struct{}),
+		ready: make(chan struct{}), done: make(chan struct{}), closing: make(chan struct{}),
 	}
 	e.noView(fmt.Errorf("%w: table %s", ErrNotReady, topic))
 	e.status.Since = time.Now()
@@ -109,14 +112,8 @@ func (e *engine) run(ctx context.Context) error {
 	}()
 
 	e.serveStale(time.Now())
-	watched := make(chan struct{})
-	go func() {
-		defer close(watched)
-		e.watchAge(ctx)
-	}()
+	e.watchers.Go(e.watchAge) // also when the run has ended: it goes on answering
 	err := e.supervise(ctx)
-	e.stop()
-	<-watched
 	e.mu.Lock()
 	closed := e.closed
 	e.mu.Unlock()
@@ -140,6 +137,7 @@ func (e *engine) close() error {
 		return nil
 	}
 	e.closed = true
+	close(e.closing)
 	began := e.began
 	if began {
 		e.stop()
@@ -148,6 +146,7 @@ func (e *engine) close() error {
 	if began {
 		<-e.done
 	}
+	e.watchers.Wait()
 	e.noView(ErrClosed)
 	e.setStatus(Closed, "", nil)
 	e.changed.wake()

@@ -168,6 +168,23 @@ func TestMaxStaleness(t *testing.T) {
 	require.ErrorIs(t, err, ErrNotReady)
 }
 
+// A table whose run has ended answers no longer than it may either.
+func TestMaxStalenessAfterTheRun(t *testing.T) {
+	e := newEnv(t, kafkatest.Fake(t), 1)
+	e.put("a=1")
+	r := e.ready(MaxStaleness(300 * time.Millisecond))
+	r.cancel()
+	require.NoError(t, r.runErr())
+	r.until("reads are refused", func() bool {
+		_, _, err := r.Get("a")
+		_, ok := errors.AsType[*StaleError](err)
+		return ok
+	})
+	require.NoError(t, r.Close())
+	_, _, err := r.Get("a")
+	require.ErrorIs(t, err, ErrClosed)
+}
+
 func TestAllowStaleAnswersWithoutBrokers(t *testing.T) {
 	b := kafkatest.Fake(t)
 	e := newEnv(t, b, 1)

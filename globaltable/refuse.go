@@ -1,7 +1,6 @@
 package globaltable
 
 import (
-	"context"
 	"fmt"
 	"time"
 
@@ -121,7 +120,7 @@ func (e *engine) staleness() time.Duration {
 }
 
 // watchAge refuses reads while the rows are too old.
-func (e *engine) watchAge(ctx context.Context) {
+func (e *engine) watchAge() {
 	shortest := e.cfg.maxStaleness
 	if shortest == 0 || e.cfg.allowStale > 0 && e.cfg.allowStale < shortest {
 		shortest = e.cfg.allowStale
@@ -140,7 +139,7 @@ func (e *engine) watchAge(ctx context.Context) {
 		e.refuse(refusedStale, stale)
 		select {
 		case <-tick.C:
-		case <-ctx.Done():
+		case <-e.closing:
 			return
 		}
 	}
