@@ -68,6 +68,11 @@
 //   - No reader sees a value older than a position it read before, nor a part of
 //     a batch, also where rows are kept decoded. (TestReadersBesideUpdatesAndRebuilds,
 //     TestKeptRowsBesideUpdates, TestOnChange)
+//   - Rows that are far fewer do not take the place of the old ones by themselves:
+//     see [ShrinkGuard]. (TestShrinkGuardKeepsTheOldRows, TestAcceptShrink)
+//   - How old an answer may be is yours to say: [MaxStaleness], [AllowStale].
+//     (TestMaxStaleness, TestMaxStalenessAfterTheRun,
+//     TestAllowStaleAnswersWithoutBrokers)
 //   - What is kept in memory is bounded by a [Budget], which tables can share.
 //     (TestTablesShareABudget, TestRowCacheIsBounded)
 //   - A lookup of a row that is kept decoded makes no garbage.

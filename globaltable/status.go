@@ -18,7 +18,8 @@ const (
 	Bootstrapping
 	// Ready answers and follows the topic.
 	Ready
-	// Stale answers and cannot follow the topic at the moment: brokers are
+	// Stale answers and cannot follow the topic at the moment, or has not
+	// compared its rows with the topic yet (see [AllowStale]): brokers are
 	// away, or the topic was deleted. Status.Err says why.
 	Stale
 	// Verifying reads the topic once more to find rows whose deletion was
