@@ -18,9 +18,9 @@ const (
 	Bootstrapping
 	// Ready answers and follows the topic.
 	Ready
-	// Stale answers and cannot follow the topic at the moment, or has not
-	// compared its rows with the topic yet (see [AllowStale]): brokers are
-	// away, or the topic was deleted. Status.Err says why.
+	// Stale answers and cannot follow the topic at the moment: brokers are
+	// away, or the topic was deleted. Status.Err says why. With [AllowStale]
+	// also a table that has not compared its rows with the topic yet.
 	Stale
 	// Verifying reads the topic once more to find rows whose deletion was
 	// missed. Status.Reason says why it has to. A table that was ready goes
