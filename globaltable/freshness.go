@@ -53,6 +53,14 @@ func AdmitRebuild(fn func(ctx context.Context, reason Reason) error) Opt {
 	return opt(func(c *config) { c.admitRebuild = fn })
 }
 
+// FetchRate bounds how many bytes the table fetches in a second, as the brokers
+// send them, so that a bootstrap, a rebuild or a verification leaves the network to
+// others. Updates have to fit too: one that is too low falls behind, and Lag grows.
+// By default, or with 0, there is no bound.
+func FetchRate(bytesPerSecond int64) Opt {
+	return opt(func(c *config) { c.fetchRate = bytesPerSecond })
+}
+
 // AcceptShrink lets the rebuild that waits take the place of the old rows although
 // it has far fewer: see [ShrinkGuard]. It returns an error if none waits.
 func (t *Table[K, V]) AcceptShrink() error { return t.e.acceptShrink() }

@@ -2,7 +2,10 @@ package globaltable
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
+	"fmt"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -129,6 +132,24 @@ func TestAdmitRebuild(t *testing.T) {
 		require.Equal(t, TopicRecreated, <-asked)
 		require.GreaterOrEqual(t, len(asked), 2, "an error and a panic put it off")
 		r.close()
+	})
+}
+
+func TestFetchRate(t *testing.T) {
+	each(t, 1, func(t *testing.T, e *env) {
+		var pairs []string
+		for i := range 300 { // 300 kB that do not compress
+			b := make([]byte, 1000)
+			_, _ = rand.Read(b)
+			pairs = append(pairs, fmt.Sprintf("dev%d=%x", i, b[:500]))
+		}
+		for part := range slices.Chunk(pairs, 20) {
+			e.put(part...)
+		}
+		began := time.Now()
+		r := e.ready(FetchRate(300_000))
+		require.Greater(t, time.Since(began), 300*time.Millisecond)
+		e.holds(r)
 	})
 }
 

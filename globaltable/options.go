@@ -38,6 +38,7 @@ type config struct {
 	allowStale, maxStaleness time.Duration
 	whileRebuilding          RebuildReads
 	shrink                   shrinkGuard
+	fetchRate                int64
 	admitRebuild             func(context.Context, Reason) error
 
 	budget    *Budget
@@ -95,6 +96,9 @@ func (c *config) validate() error {
 	}
 	if c.allowStale < 0 || c.maxStaleness < 0 {
 		bad("AllowStale and MaxStaleness cannot be below 0, as %v or %v is", c.allowStale, c.maxStaleness)
+	}
+	if c.fetchRate < 0 {
+		bad("FetchRate cannot be below 0, as %d is", c.fetchRate)
 	}
 	if c.shrink.from < 1 || !(c.shrink.most >= 0 && c.shrink.most <= 1) {
 		bad("ShrinkGuard needs 1 row or more and a share from 0 to 1, not %d and %v", c.shrink.from, c.shrink.most)

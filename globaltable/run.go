@@ -26,7 +26,7 @@ func (e *engine) supervise(ctx context.Context) error {
 	opts := append(slices.Clone(e.cfg.kafka), kgo.SeedBrokers(e.cfg.brokers...))
 	client, err := feed.New(feed.Config{
 		Topic: e.topic, Opts: opts, ReadUncommitted: e.cfg.uncommitted,
-		MaxBytes: e.share.answers(), MaxPartitionBytes: e.share.fetch(), OnTrouble: e.trouble, Logger: e.log,
+		MaxBytes: e.share.answers(), MaxPartitionBytes: e.share.fetch(), BytesPerSecond: e.cfg.fetchRate, OnTrouble: e.trouble, Logger: e.log,
 	})
 	if err != nil {
 		return fmt.Errorf("Kafka options: %w", err)

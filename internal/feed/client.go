@@ -41,6 +41,8 @@ type Config struct {
 	// brokers and connections together and as records, at most 512 MiB;
 	// MaxPartitionBytes each partition's part of one. Defaults 16 MiB and 4 MiB.
 	MaxBytes, MaxPartitionBytes int32
+	// BytesPerSecond bounds what is fetched, as sent; 0 does not.
+	BytesPerSecond int64
 	// MaxWait is how long a broker holds a fetch that has nothing to
 	// deliver, at least 1 ms; default 500 ms.
 	MaxWait time.Duration
@@ -95,6 +97,7 @@ func (c *Config) validate() error {
 	check(c.Connections > 0, "connections per broker have to be above 0, not %d", c.Connections)
 	check(c.MaxBytes > 0 && c.MaxBytes <= maxMaxBytes, "bytes of a fetch have to be from 1 to %d, not %d", maxMaxBytes, c.MaxBytes)
 	check(c.MaxPartitionBytes > 0, "bytes of a partition in a fetch have to be above 0, not %d", c.MaxPartitionBytes)
+	check(c.BytesPerSecond >= 0, "bytes per second cannot be below 0, as %d is", c.BytesPerSecond)
 	// A broker counts whole milliseconds: less would ask without a pause.
 	check(c.MaxWait >= time.Millisecond && c.MaxWait <= maxMaxWait, "wait of a fetch has to be from 1ms to %v, not %v", maxMaxWait, c.MaxWait)
 	check(c.MetadataInterval > 0, "metadata interval has to be above 0, not %v", c.MetadataInterval)
@@ -115,6 +118,7 @@ func withTimeout(ctx context.Context) (context.Context, context.CancelFunc) {
 type Client struct {
 	cfg          Config
 	cl           *kgo.Client
+	pace         pace
 	decompressor kgo.Decompressor
 }
 
@@ -135,7 +139,7 @@ func New(cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Client{cfg: cfg, cl: cl, decompressor: kgo.DefaultDecompressor()}, nil
+	return &Client{cfg: cfg, cl: cl, pace: pace{perSecond: cfg.BytesPerSecond}, decompressor: kgo.DefaultDecompressor()}, nil
 }
 
 // Close closes the client's connections.

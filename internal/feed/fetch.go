@@ -22,6 +22,9 @@ const topicIDsSince = 13
 func (w *worker) read(ctx, rctx context.Context, parts []*partition) error {
 	leader := w.s.clients[w.key.client].Broker(int(w.key.leader))
 	parts, err := w.locate(rctx, leader, parts)
+	if err == nil {
+		err = w.s.pace.wait(rctx)
+	}
 	if err == nil && len(parts) > 0 {
 		var resp *kmsg.FetchResponse
 		asked := time.Now()
@@ -113,7 +116,7 @@ func (r byName) Timeout() int32 { return r.MaxWaitMillis }
 func (w *worker) most() int32 {
 	w.s.mu.Lock()
 	defer w.s.mu.Unlock()
-	return max(1, w.s.maxBytes/int32(max(1, len(w.s.workers))))
+	return max(1, w.s.pace.most(w.s.maxBytes)/int32(max(1, len(w.s.workers))))
 }
 
 func (w *worker) request(parts []*partition) *kmsg.FetchRequest {
@@ -166,6 +169,7 @@ func (w *worker) answer(ctx context.Context, resp *kmsg.FetchResponse, parts []*
 			}
 			p := left[at]
 			left = slices.Delete(left, at, at+1)
+			w.s.pace.took(len(rp.RecordBatches))
 			before := p.next
 			what, err := w.partition(ctx, p, rp, asked)
 			if err != nil {

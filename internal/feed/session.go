@@ -34,7 +34,7 @@ func (c *Client) Read(ctx context.Context, plan Plan, deliver func(context.Conte
 	defer closeAll(clients)
 	eg, sctx := errgroup.WithContext(ctx)
 	s := &session{
-		cfg: &c.cfg, maxBytes: plan.maxBytes(c.cfg.MaxBytes), asker: c, id: plan.Topic.ID, until: plan.Until, deliver: deliver,
+		cfg: &c.cfg, pace: &c.pace, maxBytes: plan.maxBytes(c.cfg.MaxBytes), asker: c, id: plan.Topic.ID, until: plan.Until, deliver: deliver,
 		clients: clients, eg: eg, refresh: make(chan struct{}, 1), troubles: newTroubles(&c.cfg),
 		parts: parts, workers: map[workerKey]*worker{},
 	}
@@ -58,6 +58,7 @@ type workerKey struct {
 // worker for each broker and connection, which fetches.
 type session struct {
 	cfg      *Config
+	pace     *pace
 	maxBytes int32 // of the answers that are in memory at a time
 	asker    *Client
 	id       TopicID

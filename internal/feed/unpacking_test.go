@@ -44,7 +44,7 @@ func TestUnpackingBoundsWhatIsAskedFor(t *testing.T) {
 
 // What is in memory at a time is divided among those who fetch.
 func TestBrokersShareTheBound(t *testing.T) {
-	s := &session{cfg: &Config{}, maxBytes: 8 << 20, workers: map[workerKey]*worker{}}
+	s := &session{cfg: &Config{}, pace: &pace{}, maxBytes: 8 << 20, workers: map[workerKey]*worker{}}
 	for i := range int32(4) {
 		w := &worker{s: s, key: workerKey{leader: i}}
 		s.workers[w.key] = w
