@@ -108,6 +108,10 @@ func (e *engine) rebuild(ctx context.Context, client *feed.Client, want store.Id
 			pl.gen, pl.state = building, state
 			return pl, nil
 		}
+		// It is of no use, and takes the space that the next one needs.
+		if err := e.root.Discard(building); err != nil {
+			return plan{}, &rebuildError{err}
+		}
 	}
 	if err != nil {
 		if err := e.root.DropBuilding(); err != nil {

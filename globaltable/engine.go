@@ -28,6 +28,7 @@ type engine struct {
 	view atomic.Pointer[view]
 	// serving is what reads use, or would if they were not refused.
 	serving  atomic.Pointer[view]
+	ageMu    sync.Mutex // held while the age is looked at and acted on
 	viewMu   sync.Mutex // held while one of the two changes
 	refusals map[refuseCause]error
 	views    atomic.Uint64 // how many could answer
@@ -121,6 +122,7 @@ func (e *engine) run(ctx context.Context) error {
 	case err == nil && closed:
 		return ErrClosed
 	case err == nil:
+		e.refuse(refusedRebuilding, nil)
 		e.setStatus(Stopped, "", nil)
 		return nil
 	}

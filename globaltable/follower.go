@@ -24,6 +24,7 @@ type follower struct {
 	swap      atomic.Bool // the generation has taken the place of the current one
 
 	verifyWanted chan struct{} // the rows have to be verified
+	accepted     bool          // that the new rows are far fewer; conduct's only
 
 	mu        sync.Mutex   // guards what follows; held while a batch is filled or applied
 	batch     *store.Batch // what is collected; one of the two is nil
@@ -123,10 +124,11 @@ func (f *follower) conduct(ctx context.Context) error {
 	if f.e.served() != f.gen {
 		f.e.serve(f.gen)
 	}
+	f.e.checkAge() // it is at the end, and may have been refused until now
 	f.e.setStatus(Ready, "", nil)
 	f.e.markReady(f.plan.decision, f.plan.reason)
 	f.e.changed.wake()
-	if err := f.gen.Flush(); err != nil {
+	if err := errors.Join(f.gen.Flush(), f.e.root.MarkWhole(f.gen)); err != nil {
 		return err
 	}
 	for {
@@ -152,8 +154,14 @@ func (f *follower) promote(ctx context.Context) error {
 	if err != nil && !errors.Is(err, store.ErrCorrupt) {
 		return err
 	}
-	if err := f.guardShrink(ctx, before); err != nil {
-		return err
+	for pending := true; pending; pending = f.verifyPending() {
+		// What waited for long may have missed deletions meanwhile.
+		if err := f.verifyIfPending(ctx); err != nil {
+			return err
+		}
+		if err := f.guardShrink(ctx, before); err != nil {
+			return err
+		}
 	}
 	if err := f.e.root.Promote(f.gen); err != nil {
 		return err
@@ -227,11 +235,22 @@ const idleShare = 20
 // noteTime marks the state as changed when the stored times at the end have
 // become old while nothing happened.
 func (f *follower) noteTime() {
+	old := f.retention
+	for _, d := range []time.Duration{f.e.cfg.allowStale, f.e.cfg.maxStaleness} {
+		if d > 0 {
+			old = min(old, d)
+		}
+	}
+	f.noteOlder(old / idleShare)
+}
+
+// noteOlder marks the state as changed if a stored time is older than that.
+func (f *follower) noteOlder(old time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	stored := f.gen.State()
 	for p := range f.next.Partitions {
-		if f.next.Partitions[p].AtEnd.Sub(stored.Get(int32(p)).AtEnd) > f.retention/idleShare {
+		if f.next.Partitions[p].AtEnd.Sub(stored.Get(int32(p)).AtEnd) > old {
 			f.changed = true
 		}
 	}

@@ -12,7 +12,9 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
 
+	"github.com/globaltable/enrich/codec"
 	"github.com/globaltable/enrich/internal/kafkatest"
 )
 
@@ -229,6 +231,76 @@ func TestAllowStaleAnswersWithoutBrokers(t *testing.T) {
 		require.ErrorIs(t, err, ErrNotReady)
 		r.close()
 	}
+}
+
+// Rows of a bootstrap that was not finished are not old, but wrong.
+func TestAllowStaleNeedsCompleteRows(t *testing.T) {
+	e := newEnv(t, kafkatest.Fake(t), 1)
+	dir := t.TempDir()
+	e.put(numbered("dev", 0, 30)...)
+	e.put("wait=1")
+	opts := []Opt{Dir(dir), AllowStale(time.Hour), Transform("v1", func(en Entry[string, string]) (string, bool, error) {
+		if en.Key == "wait" {
+			return "", false, codec.Retryable(errors.New("the registry is away"))
+		}
+		return en.Value, true, nil
+	})}
+	for range 2 {
+		r := e.open(opts...)
+		r.until("it has most rows", func() bool { return r.Stats().Records >= 30 })
+		_, _, err := r.Get("dev1")
+		require.ErrorIs(t, err, ErrNotReady)
+		r.close()
+	}
+}
+
+// A quiet topic makes no rows old.
+func TestAllowStaleOfAQuietTopic(t *testing.T) {
+	e := newEnv(t, kafkatest.Fake(t), 1)
+	dir := t.TempDir()
+	e.put("a=1")
+	r := e.ready(Dir(dir))
+	written := r.Lag().Partitions[0].AtEnd
+	r.until("some time at the end", func() bool { return r.Lag().Partitions[0].AtEnd.Sub(written) > 600*time.Millisecond })
+	r.close()
+	e.broker.Fake().Close()
+	r = e.open(Dir(dir), AllowStale(time.Hour))
+	r.until("it answers", func() bool { _, ok, err := r.Get("a"); return ok && err == nil })
+	require.Greater(t, r.Lag().Partitions[0].AtEnd.Sub(written), 500*time.Millisecond, "the last time at the end was kept")
+}
+
+// A position that names no topic id is met by no rows of which it is not known
+// whether they are of the topic that is there.
+func TestAllowStaleMeetsNoPositionsBeforeTheTopicIsSeen(t *testing.T) {
+	e := newEnv(t, kafkatest.Fake(t), 1)
+	dir := t.TempDir()
+	rec := e.put("a=1")[0]
+	e.ready(Dir(dir)).close()
+	e.broker.Fake().Close()
+	r := e.open(Dir(dir), AllowStale(time.Hour))
+	r.until("it answers", func() bool { _, ok, err := r.Get("a"); return ok && err == nil })
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	require.ErrorIs(t, r.WaitFor(ctx, After(rec)), context.DeadlineExceeded)
+}
+
+func TestRefusalEndsWithTheRun(t *testing.T) {
+	each(t, 1, func(t *testing.T, e *env) {
+		e.put(numbered("dev", 0, 30)...)
+		r := e.ready(WhileRebuilding(Refuse), ShrinkGuard(20, 0.5))
+		e.recreate(1)
+		r.until("reads are refused", func() bool { _, _, err := r.Get("dev1"); return errors.Is(err, ErrNotReady) })
+		r.cancel()
+		require.NoError(t, r.runErr())
+		_, ok, err := r.Get("dev1")
+		require.NoError(t, err)
+		require.True(t, ok, "a table that was stopped answers what it had")
+	})
+}
+
+// What the user's function returns never ends Run.
+func TestAdmitRebuildEndsNothing(t *testing.T) {
+	require.NoError(t, fatalError(&rebuildError{&notAdmittedError{kerr.TopicAuthorizationFailed}}))
 }
 
 func TestAllowStaleUntilReady(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/globaltable/enrich/internal/store"
@@ -56,60 +57,68 @@ func (f *follower) guardShrink(ctx context.Context, before *store.Generation) er
 	if before == nil || g.most >= 1 {
 		return nil
 	}
-	accepted := f.e.offerShrink()
+	var accepted <-chan struct{}
 	defer f.e.withdrawShrink()
-	for {
+	for !f.accepted {
 		began := time.Now()
 		shrink, err := f.shrinks(ctx, g, before)
 		if shrink == nil || err != nil {
 			return err
 		}
 		f.e.setStatus(Rebuilding, f.plan.reason, shrink)
+		if accepted == nil {
+			accepted = f.e.offerShrink()
+		}
 		again := time.NewTimer(max(recountEvery, 10*time.Since(began)))
 		select {
 		case <-accepted:
-			return nil
+			f.accepted = true
 		case <-again.C:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
+	return nil
 }
 
 // shrinks compares the numbers of rows. Of the old ones no more are counted than
 // decide it. Old rows that cannot be read guard nothing.
 func (f *follower) shrinks(ctx context.Context, g shrinkGuard, before *store.Generation) (*ShrinkError, error) {
-	has, err := countRows(ctx, f.gen, -1)
-	if err != nil {
-		return nil, err
+	had, err := countRows(ctx, before, g.from)
+	var has, most int
+	if err == nil && had == g.from {
+		if has, err = countRows(ctx, f.gen, math.MaxInt); err != nil {
+			return nil, err
+		}
+		most = max(g.from, int(float64(has)/(1-g.most))+1)
+		had, err = countRows(ctx, before, most)
 	}
-	most := max(g.from, int(float64(has)/(1-g.most))+1)
-	had, err := countRows(ctx, before, most)
 	switch {
 	case errors.Is(err, store.ErrCorrupt):
 		f.e.log.Warn("old rows cannot be counted", "err", err)
 		return nil, nil
 	case err != nil:
 		return nil, err
-	case had < most:
+	case had < max(g.from, most):
 		return nil, nil
 	}
 	return &ShrinkError{Topic: f.e.topic, Reason: f.plan.reason, Old: had, New: has}, nil
 }
 
-// countRows counts rows up to most, all if that is below 0.
+// countRows counts the rows that readers see, up to most.
 func countRows(ctx context.Context, gen *store.Generation, most int) (n int, err error) {
 	snap, err := gen.NewSnapshot()
 	if err != nil {
 		return 0, err
 	}
 	defer snap.Close()
-	if most == 0 {
-		return 0, nil
-	}
-	err = snap.ScanPlaces(func([]byte, int32, int64) bool {
-		n++
-		return n != most && (n%sweepChunk != 0 || ctx.Err() == nil)
+	state, looked := gen.State(), 0
+	err = snap.ScanPlaces(func(_ []byte, partition int32, offset int64) bool {
+		if !state.Gone(partition, offset) {
+			n++
+		}
+		looked++
+		return n != most && (looked%sweepChunk != 0 || ctx.Err() == nil)
 	})
 	return n, errors.Join(err, ctx.Err())
 }
@@ -144,7 +153,7 @@ func (e *engine) acceptShrink() error {
 func (e *engine) admit(ctx context.Context, reason Reason) error {
 	if e.cfg.admitRebuild != nil {
 		if err := e.callAdmit(ctx, reason); err != nil {
-			return &rebuildError{fmt.Errorf("not admitted: %w", err)}
+			return &rebuildError{&notAdmittedError{err}}
 		}
 	}
 	current, err := e.root.Current()
@@ -158,6 +167,13 @@ func (e *engine) admit(ctx context.Context, reason Reason) error {
 	}
 	return nil
 }
+
+// notAdmittedError is what the user's AdmitRebuild returned, whatever that is: it
+// never ends Run.
+type notAdmittedError struct{ err error }
+
+func (e *notAdmittedError) Error() string { return "not admitted: " + e.err.Error() }
+func (e *notAdmittedError) Unwrap() error { return e.err }
 
 // bulkFactor is how much more a bulk load takes than rows that are merged.
 const bulkFactor = 3

@@ -45,8 +45,10 @@ func (e *engine) refuse(cause refuseCause, err error) {
 func (e *engine) showView() {
 	v := e.serving.Load()
 	if v.gen != nil {
-		for _, err := range e.refusals {
-			v = &view{err: err}
+		for _, cause := range []refuseCause{refusedStale, refusedRebuilding} {
+			if err := e.refusals[cause]; err != nil {
+				v = &view{err: err}
+			}
 		}
 	}
 	e.view.Store(v)
@@ -74,7 +76,7 @@ func (e *engine) serveStale(now time.Time) {
 	}
 	// What is wrong with the rows is found out by the session.
 	gen, err := e.root.Current()
-	if err != nil || gen == nil || gen.Err() != nil {
+	if err != nil || gen == nil || gen.Err() != nil || !e.root.Whole(gen) {
 		return
 	}
 	id, want := gen.Identity(), store.Identity{ReadUncommitted: e.cfg.uncommitted, Transform: e.cfg.transform.version}
@@ -128,21 +130,28 @@ func (e *engine) watchAge() {
 	if shortest == 0 {
 		return
 	}
-	tick := time.NewTicker(max(time.Millisecond, shortest/20))
+	tick := time.NewTicker(min(max(time.Millisecond, shortest/20), time.Second))
 	defer tick.Stop()
 	for {
-		var stale error
-		most := e.staleness()
-		if age := e.lag().Age; most > 0 && age > most {
-			stale = &StaleError{Topic: e.topic, Age: age, Max: most}
-		}
-		e.refuse(refusedStale, stale)
+		e.checkAge()
 		select {
 		case <-tick.C:
 		case <-e.closing:
 			return
 		}
 	}
+}
+
+// checkAge refuses reads if the rows are too old now, and only then.
+func (e *engine) checkAge() {
+	e.ageMu.Lock()
+	defer e.ageMu.Unlock()
+	var stale error
+	most := e.staleness()
+	if age := e.lag().Age; most > 0 && age > most {
+		stale = &StaleError{Topic: e.topic, Age: age, Max: most}
+	}
+	e.refuse(refusedStale, stale)
 }
 
 func (e *engine) isReady() bool {

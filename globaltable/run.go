@@ -60,6 +60,7 @@ func (e *engine) flushServed() error {
 	if f == nil {
 		return nil
 	}
+	f.noteOlder(0)
 	err := errors.Join(f.applyPending(), f.gen.Flush())
 	if err != nil && f.plan.beside && !f.swapped() {
 		// The generation that was being built does not answer: it is gone, or
@@ -72,6 +73,9 @@ func (e *engine) flushServed() error {
 
 // fatalError returns err if waiting does not cure it.
 func fatalError(err error) error {
+	if _, ok := errors.AsType[*notAdmittedError](err); ok {
+		return nil
+	}
 	if _, ok := errors.AsType[*NotCompactedError](err); ok {
 		return err
 	}
@@ -198,6 +202,7 @@ func (e *engine) sessionOfRebuild(ctx context.Context, f *follower, pl plan, err
 		// It is sound, and may only have been refused its place.
 		return &rebuildError{err}
 	}
+	e.refuse(refusedRebuilding, nil)
 	e.hooks.rebuild(RebuildDropped, pl.reason, err)
 	e.tally.dropped()
 	return &rebuildError{errors.Join(err, e.root.Discard(pl.gen))}

@@ -17,7 +17,8 @@ type Lag struct {
 	// not known.
 	Records int64
 	// Age is the time since every partition was last known to be at its end.
-	// It grows while brokers are away. It is 0 before the table answers.
+	// It grows while brokers are away. It is 0 while the table has no rows to
+	// answer with.
 	Age time.Duration
 	// Partitions are those that were read, by number.
 	Partitions []PartitionLag
@@ -70,7 +71,7 @@ func (e *engine) lag() Lag {
 		l.Partitions = append(l.Partitions, pl)
 	}
 	if !oldest.IsZero() {
-		l.Age = max(0, time.Since(oldest))
+		l.Age = max(0, age(oldest))
 	}
 	return l
 }

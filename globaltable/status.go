@@ -1,6 +1,7 @@
 package globaltable
 
 import (
+	"errors"
 	"fmt"
 	"time"
 )
@@ -154,6 +155,9 @@ func (e *engine) setStatus(s State, r Reason, err error) {
 // trouble publishes what the table waits for; nil is the end of it.
 func (e *engine) trouble(err error) {
 	e.statusChange(func(st *Status) {
+		if _, waits := errors.AsType[*ShrinkError](st.Err); waits && err == nil {
+			return // for the user, and not for brokers
+		}
 		st.Err = err
 		switch {
 		case err != nil && st.State == Ready:

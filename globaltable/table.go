@@ -132,7 +132,7 @@ func (t *Table[K, V]) WaitFor(ctx context.Context, p Position) error { return t.
 
 // Positions returns, for each partition that was read, the position that the
 // answers stand for: every visible record below it is in the rows. It is empty
-// before the table is ready.
+// while the table has no rows to answer with.
 func (t *Table[K, V]) Positions() []Position { return t.e.positions() }
 
 // Lag returns how far the answers are behind the topic.

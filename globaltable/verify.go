@@ -38,9 +38,7 @@ const sweepChunk = 1000
 // once more if the tail fell too far behind meanwhile.
 func (f *follower) verifyIfPending(ctx context.Context) error {
 	for {
-		f.mu.Lock()
-		reason := Reason(f.next.PendingVerify)
-		f.mu.Unlock()
+		reason := f.pendingReason()
 		if reason == "" {
 			return nil
 		}
@@ -49,6 +47,15 @@ func (f *follower) verifyIfPending(ctx context.Context) error {
 		}
 	}
 }
+
+// pendingReason is why the rows have to be verified, empty if they need not be.
+func (f *follower) pendingReason() Reason {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return Reason(f.next.PendingVerify)
+}
+
+func (f *follower) verifyPending() bool { return f.pendingReason() != "" }
 
 func (f *follower) verify(ctx context.Context, reason Reason) error {
 	f.e.setStatus(Verifying, reason, nil)
@@ -108,7 +115,7 @@ func (o *offsets) has(partition int32, offset int64) bool {
 // readOffsets reads the log from its start to where the tail was.
 func (f *follower) readOffsets(ctx context.Context, tail *store.State) (*offsets, error) {
 	found := &offsets{sets: map[int32]*roaring64.Bitmap{}}
-	// It runs beside the tail, and nothing waits for it.
+	// It runs beside the tail.
 	pass := feed.Plan{Topic: f.topic, Until: map[int32]int64{}, MaxBytes: f.e.share.beside().answers()}
 	for p, at := range tail.Partitions {
 		if at.Known {

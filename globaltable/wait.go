@@ -62,7 +62,7 @@ func (e *engine) waitReady(ctx context.Context) error {
 		select {
 		case <-e.ready:
 			// It may have failed or been closed since.
-			return e.view.Load().err
+			return e.serving.Load().err
 		default:
 		}
 		if err := e.ended(); err != nil {
@@ -98,7 +98,9 @@ func (e *engine) waitFor(ctx context.Context, p Position) error {
 			return &PositionError{Position: p, Topic: e.topic, TopicID: now}
 		}
 		v := e.view.Load()
-		if v.gen != nil && fits(v.gen.Identity().TopicID, id) && reached(v.gen.State(), p) {
+		// Before the topic was seen the rows may be of another one: see AllowStale.
+		seen := now.Known() || e.isReady()
+		if v.gen != nil && seen && fits(v.gen.Identity().TopicID, id) && reached(v.gen.State(), p) {
 			return nil
 		}
 		if err := e.ended(); err != nil {

@@ -34,6 +34,9 @@ type descriptor struct {
 	Current uint64 `json:"current"`
 	// Building is the number of the one that is built beside it; 0 if none.
 	Building uint64 `json:"building,omitempty"`
+	// Whole is the number of the last generation that was complete once: it
+	// had all that its topic held. 0 if none was.
+	Whole uint64 `json:"whole,omitempty"`
 	// Last is the highest number ever given to a generation.
 	Last uint64 `json:"last"`
 }

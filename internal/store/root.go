@@ -286,12 +286,43 @@ func (r *Root) Promote(g *Generation) error {
 		return fmt.Errorf("store: generation %d is not the one being built", g.number)
 	}
 	before := r.desc
-	r.desc.Current, r.desc.Building = g.number, 0
+	r.desc.Current, r.desc.Building, r.desc.Whole = g.number, 0, g.number
 	if err := r.save(); err != nil {
 		r.desc = before
 		return err
 	}
 	return nil
+}
+
+// MarkWhole notes that the current generation is complete, after flushing it. It
+// returns a *WriteError if the file system refuses that.
+func (r *Root) MarkWhole(g *Generation) error {
+	if r.Whole(g) {
+		return nil
+	}
+	if err := r.begin(); err != nil {
+		return err
+	}
+	defer r.changes.Done()
+	if err := g.Flush(); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	before := r.desc
+	r.desc.Whole = g.number
+	if err := r.save(); err != nil {
+		r.desc = before
+		return err
+	}
+	return nil
+}
+
+// Whole reports whether a generation was complete once.
+func (r *Root) Whole(g *Generation) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.desc.Whole == g.number
 }
 
 // Discard closes a generation and deletes its files. Its readers finish
