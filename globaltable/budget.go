@@ -20,8 +20,7 @@ import (
 // loaded: a table that is being rebuilt shares it with the one that answers
 // meanwhile. What the Go runtime adds comes on top, about 96 MiB in all. So do values
 // that the program itself holds on to, and the rows of a table that is kept
-// [InMemory]. A rebuild or a verification of millions of rows was seen to take up
-// to 52 MB more than that.
+// [InMemory].
 //
 // With cgo and glibc the process grows further unless the environment has
 // MALLOC_ARENA_MAX=1: blocks come and go, and by default glibc keeps what it freed in

@@ -154,7 +154,7 @@ func (f *follower) promote(ctx context.Context) error {
 	if err != nil && !errors.Is(err, store.ErrCorrupt) {
 		return err
 	}
-	for pending := true; pending; pending = f.verifyPending() {
+	for pending := true; pending; pending = f.pendingReason() != "" {
 		// What waited for long may have missed deletions meanwhile.
 		if err := f.verifyIfPending(ctx); err != nil {
 			return err

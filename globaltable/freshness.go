@@ -11,18 +11,18 @@ import (
 // has, if they were at the end of the topic no longer than maxAge ago: before the
 // cluster was asked, and also while the rows have to be verified or rebuilt. The
 // table is [Stale] until then and [Table.WaitReady] still waits; reads return a
-// [*StaleError] once the rows are older than maxAge. Rows that were made with other
+// [*StaleError] once the rows are older than maxAge, within a second. Rows that were made with other
 // options, or that never were complete, do not answer. By default, or with 0, a
 // table does not answer before it is ready.
 func AllowStale(maxAge time.Duration) Opt { return opt(func(c *config) { c.allowStale = maxAge }) }
 
 // MaxStaleness has reads return a [*StaleError], which wraps [ErrNotReady], while
 // the table was not at the end of its topic for longer than d: brokers are away, or
-// it is behind. It is looked at twenty times in d. By default, or with 0, a table
+// it is behind. It is looked at twenty times in d, and every second at least. By default, or with 0, a table
 // that was ready answers however old its rows are; [Table.Lag] tells.
 func MaxStaleness(d time.Duration) Opt { return opt(func(c *config) { c.maxStaleness = d }) }
 
-// RebuildReads says what reads do while a table that was ready is rebuilt.
+// RebuildReads says what reads do while a table that answers is rebuilt.
 type RebuildReads int
 
 const (

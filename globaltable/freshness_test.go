@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -79,6 +80,50 @@ func TestShrinkGuardIsForManyRows(t *testing.T) {
 			require.Empty(t, r.rows())
 			r.close()
 		}
+	})
+}
+
+// Rows below the log start are none that a rebuild could lose.
+func TestShrinkGuardCountsWhatReadersSee(t *testing.T) {
+	kafkatest.Each(t, func(t *testing.T, b *kafkatest.Broker) {
+		e := newEnvWith(t, b, 1, map[string]string{"cleanup.policy": "compact,delete"})
+		dir := t.TempDir()
+		rs := e.put(numbered("dev", 0, 30)...)
+		r := e.ready(Dir(dir))
+		deleteRecords(e, map[string]map[int32]int64{e.topic: {0: rs[25].Offset}})
+		for _, rec := range rs[:25] {
+			delete(e.want, string(rec.Key))
+		}
+		r.until("they are gone", func() bool { _, ok, err := r.Get("dev24"); return !ok && err == nil })
+		r.close()
+		r = e.ready(Dir(dir), ShrinkGuard(20, 0.5), Transform("v2", func(en Entry[string, string]) (string, bool, error) { return en.Value, true, nil }))
+		require.Equal(t, TransformChanged, r.Stats().Reason)
+		e.holds(r)
+	})
+}
+
+// What was built for a topic that is gone again does not take the space of what is
+// built for the next.
+func TestUselessRebuildIsDiscardedFirst(t *testing.T) {
+	each(t, 1, func(t *testing.T, e *env) {
+		dir := t.TempDir()
+		e.put(numbered("dev", 0, 30)...)
+		asked := make(chan int, 100)
+		r := e.ready(Dir(dir), ShrinkGuard(20, 0.5), AdmitRebuild(func(context.Context, Reason) error {
+			gens, err := filepath.Glob(filepath.Join(dir, "gen-*"))
+			asked <- len(gens)
+			return err
+		}))
+		waits := func() bool {
+			_, ok := errors.AsType[*ShrinkError](r.Status().Err)
+			return ok
+		}
+		e.recreate(1)
+		r.until("the rebuild waits", waits)
+		require.Equal(t, 1, <-asked)
+		e.recreate(1)
+		require.Equal(t, 1, <-asked, "only the one that answers is there")
+		r.until("the next rebuild waits", waits)
 	})
 }
 

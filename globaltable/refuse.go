@@ -63,7 +63,7 @@ type StaleError struct {
 }
 
 func (e *StaleError) Error() string {
-	return fmt.Sprintf("globaltable: table %s was last at the end of its topic %v ago, and %v is allowed", e.Topic, e.Age.Round(time.Millisecond), e.Max)
+	return fmt.Sprintf("globaltable: table %s was last at the end of its topic %v ago, and %v is allowed; its Status says what it waits for", e.Topic, e.Age.Round(time.Millisecond), e.Max)
 }
 
 func (e *StaleError) Unwrap() error { return ErrNotReady }

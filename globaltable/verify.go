@@ -55,8 +55,6 @@ func (f *follower) pendingReason() Reason {
 	return Reason(f.next.PendingVerify)
 }
 
-func (f *follower) verifyPending() bool { return f.pendingReason() != "" }
-
 func (f *follower) verify(ctx context.Context, reason Reason) error {
 	f.e.setStatus(Verifying, reason, nil)
 	began := time.Now()

@@ -15,9 +15,10 @@ type pace struct {
 	free time.Time // when what was fetched so far is paid for
 }
 
-// paceShare is which part of a second's bytes one answer may have.
 const (
+	// paceShare is which part of a second's bytes one answer may have.
 	paceShare = 4
+	// paceLeast is what one may have however slow the pace is.
 	paceLeast = 64 << 10
 )
 

@@ -32,8 +32,8 @@ type Plan struct {
 	// are not read. The last batch may go beyond. Where the log start passes
 	// the position meanwhile, the partition goes on from there.
 	Until map[int32]int64
-	// MaxBytes, if not 0, bounds the answers of this session further than
-	// Config's do: for one that runs beside others.
+	// MaxBytes, if not 0, bounds the answers further than Config's does: for
+	// what is read beside something else.
 	MaxBytes int32
 }
 

@@ -189,7 +189,8 @@ func (w *world) ask(d *datadriven.TestData) string {
 		w.caughtUp()
 		return w.show(w.rows(), w.want())
 	case "old-rows": // of a generation that answers until another is complete
-		return w.show(w.rows(), w.rows())
+		rows := w.rows()
+		return w.show(rows, rows)
 	case "get":
 		return w.get(strings.Fields(d.Input))
 	case "drops":

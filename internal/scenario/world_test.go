@@ -29,14 +29,12 @@ type world struct {
 	t      *testing.T
 	broker *kafkatest.Broker
 	topic  string
-	first  *kgo.Record         // the record that "compact" removes, with all up to last
-	last   *kgo.Record         // of the partition of first
 	parts  []map[string]string // what each partition folds to
 	ends   map[int32]*kgo.Record
 	open   *transaction
 	dir    string
 	table  *running
-	poison string // values of which the codec's decoder is afraid
+	poison string // values that begin so are rejected by the transform
 }
 
 // A transaction is not over yet.
@@ -98,7 +96,7 @@ func (w *world) create(partitions int32, configs map[string]string) {
 
 // fresh forgets what was written.
 func (w *world) fresh(partitions int32) {
-	w.parts, w.ends, w.first, w.last = nil, map[int32]*kgo.Record{}, nil, nil
+	w.parts, w.ends = nil, map[int32]*kgo.Record{}
 	w.grow(partitions)
 }
 

@@ -285,8 +285,13 @@ func (r *Root) Promote(g *Generation) error {
 	if r.desc.Building != g.number {
 		return fmt.Errorf("store: generation %d is not the one being built", g.number)
 	}
+	return r.change(func(d *descriptor) { d.Current, d.Building, d.Whole = g.number, 0, g.number })
+}
+
+// change changes the descriptor, on disk too, or not at all. The lock is held.
+func (r *Root) change(how func(*descriptor)) error {
 	before := r.desc
-	r.desc.Current, r.desc.Building, r.desc.Whole = g.number, 0, g.number
+	how(&r.desc)
 	if err := r.save(); err != nil {
 		r.desc = before
 		return err
@@ -309,13 +314,7 @@ func (r *Root) MarkWhole(g *Generation) error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	before := r.desc
-	r.desc.Whole = g.number
-	if err := r.save(); err != nil {
-		r.desc = before
-		return err
-	}
-	return nil
+	return r.change(func(d *descriptor) { d.Whole = g.number })
 }
 
 // Whole reports whether a generation was complete once.
