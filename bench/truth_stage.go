@@ -98,9 +98,9 @@ func (s *stage) stop() step {
 }
 
 // holds waits until the replica holds something, before the history goes on.
-func (s *stage) holds(want string) step {
+func (s *stage) holds(ctx context.Context, want string) step {
 	return func() error {
-		seen, err := s.await(context.Background(), want)
+		seen, err := s.await(ctx, want)
 		if err == nil && seen != want {
 			err = fmt.Errorf("it should hold %s before the history goes on, and holds %s", want, seen)
 		}

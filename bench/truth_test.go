@@ -21,6 +21,13 @@ func TestTruthOfOurs(t *testing.T) {
 	require.Equal(t, "truth ours=11/11", lines[len(lines)-1])
 }
 
+func TestTruthNeedsARealBroker(t *testing.T) {
+	var out, errs bytes.Buffer
+	require.Equal(t, 1, run(t.Context(), []string{"-truth", "-fake", "-out", t.TempDir()}, strings.NewReader(""), &out, &errs))
+	require.Contains(t, errs.String(), "-brokers")
+	require.Empty(t, out.String())
+}
+
 func TestTruthTable(t *testing.T) {
 	var out, errs bytes.Buffer
 	table := truthTable{peers: truthPeers, right: map[string]int{"ours": len(histories)}, absent: map[string]bool{}, stdout: &out, stderr: &errs}

@@ -39,7 +39,7 @@ func TestProbesAreFollowedFromWhereTheyAre(t *testing.T) {
 		for _, first := range []uint64{0, 1 << 61, 1<<63 - 1, 1 << 63} {
 			synctest.Test(t, func(t *testing.T) {
 				u := &turns{rows: rows, began: time.Now(), first: first, hides: 400}
-				time.Sleep(under)
+				time.Sleep(under) // virtual
 				h, err := probe(t.Context(), u, probeRows, 2*probeRows)
 				require.NoError(t, err)
 				require.Equal(t, 2*probeRows, h.n)
