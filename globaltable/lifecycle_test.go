@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -274,6 +275,7 @@ func TestBadOptions(t *testing.T) {
 		{"no brokers", "give Brokers", []Opt{InMemory()}},
 		{"no place", "give Dir(...) or InMemory()", []Opt{Brokers("x:1")}},
 		{"two places", "exclude each other", append(good, Dir("x"))},
+		{"file system in memory", "FileSystem and InMemory exclude each other", append(good, FileSystem(vfs.NewMem()))},
 		{"flush interval", "FlushInterval has to be above 0, not 0s", append(good, FlushInterval(0))},
 		{"lock wait", "LockWait cannot be below 0", append(good, LockWait(-1))},
 		{"delete retention", "DeleteRetention cannot be below 0", append(good, DeleteRetention(-1))},

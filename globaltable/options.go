@@ -27,7 +27,7 @@ type config struct {
 	acceptUncompacted bool
 	deleteRetention   time.Duration
 
-	fs            vfs.FS // for tests; nil is the operating system's
+	fs            vfs.FS // nil is the operating system's
 	bulk          bulkConfig
 	dir           string
 	memory        bool
@@ -84,6 +84,9 @@ func (c *config) validate() error {
 		bad("no place for the rows: give Dir(...) or InMemory()")
 	case c.dir != "" && c.memory:
 		bad("Dir and InMemory exclude each other")
+	}
+	if c.fs != nil && c.memory {
+		bad("FileSystem and InMemory exclude each other")
 	}
 	if c.flushInterval <= 0 {
 		bad("FlushInterval has to be above 0, not %v", c.flushInterval)
@@ -161,6 +164,11 @@ func Dir(path string) Opt { return opt(func(c *config) { c.dir = path }) }
 // from Kafka again at each start. It excludes [Dir].
 func InMemory() Opt { return opt(func(c *config) { c.memory = true }) }
 
+// FileSystem sets the file system that [Dir] is a directory of: one that encrypts
+// what is at rest, or one that fails, for tests. The default is the operating
+// system's. [Remove] knows that one only.
+func FileSystem(fs vfs.FS) Opt { return opt(func(c *config) { c.fs = fs }) }
+
 // LockWait makes [Open] wait for up to d when another process has the directory
 // open, for example one that is just being replaced. The default is 0: refuse
 // at once.
@@ -175,7 +183,7 @@ func FlushInterval(d time.Duration) Opt { return opt(func(c *config) { c.flushIn
 // for example the number of open files. Cache and memtable sizes set here count in
 // place of what the budget gives, and are not bounded by it. FS, DisableWAL, FormatMajorVersion,
 // Comparer, Merger, ReadOnly and Logger are set after it; an EventListener is
-// called besides the table's own.
+// called besides the table's own. For another FS there is [FileSystem].
 func Pebble(fn func(*pebble.Options)) Opt { return opt(func(c *config) { c.pebble = fn }) }
 
 // What a row is.
