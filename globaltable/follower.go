@@ -80,7 +80,11 @@ func (f *follower) run(ctx context.Context) error {
 			return ctx.Err()
 		}
 	})
-	return errors.Join(eg.Wait(), f.stopWriting())
+	err := eg.Wait()
+	if stop := f.stopWriting(); stop != nil && !errors.Is(err, stop) {
+		err = errors.Join(err, stop)
+	}
+	return err
 }
 
 // adoptState stores what was decided of the state before anything is read.
