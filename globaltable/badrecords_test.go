@@ -3,6 +3,7 @@ package globaltable
 import (
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -165,4 +166,15 @@ func TestBadRecordsWaitForWhatIsAway(t *testing.T) {
 		require.True(t, ok)
 		require.Equal(t, 1, v)
 	}
+}
+
+// Rows with headers, and of a policy, answer before brokers do as others do.
+func TestAllowStaleOfShapedRows(t *testing.T) {
+	e := newEnv(t, kafkatest.Fake(t), 1)
+	opts := []Opt{Dir(t.TempDir()), Headers(), BadRecords(Skip), AllowStale(time.Hour)}
+	e.put("a=1")
+	e.ready(opts...).close()
+	e.broker.Fake().Close()
+	r := e.open(opts...)
+	r.until("it answers", func() bool { v, ok, err := r.Get("a"); return v == "1" && ok && err == nil })
 }
