@@ -224,10 +224,10 @@ func anyKnown(s *store.State) bool {
 func mismatch(has, want store.Identity) Reason {
 	var unknown TopicID
 	switch {
-	case has.TopicID != unknown && want.TopicID != unknown && has.TopicID != want.TopicID:
-		return TopicRecreated
 	case has.ClusterID != "" && want.ClusterID != "" && has.ClusterID != want.ClusterID:
 		return ClusterChanged
+	case has.TopicID != unknown && want.TopicID != unknown && has.TopicID != want.TopicID:
+		return TopicRecreated
 	case has.ReadUncommitted != want.ReadUncommitted:
 		return IsolationChanged
 	case has.Transform != want.Transform, !samePolicy(has.BadRecords, want.BadRecords), has.Headers != want.Headers:
