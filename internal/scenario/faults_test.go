@@ -212,6 +212,8 @@ func (w *world) format(what string) {
 		w.descriptor, err = os.ReadFile(path)
 		require.NoError(w.t, err)
 		require.NoError(w.t, os.WriteFile(path, []byte(`{"format":99}`), 0o600))
+	case "older":
+		require.NoError(w.t, os.CopyFS(w.dir, os.DirFS("../../globaltable/testdata/store-format-1")))
 	case "as-it-was":
 		now, err := os.ReadFile(path)
 		require.NoError(w.t, err)

@@ -78,7 +78,12 @@ func (w *world) do(d *datadriven.TestData) string {
 			configs = kafkatest.CompactedSoon(0)
 		}
 		if d.HasArg("deletes") {
-			configs["cleanup.policy"] = "compact,delete"
+			configs["cleanup.policy"], configs["retention.ms"], configs["segment.ms"] = "compact,delete", "-1", "100"
+		}
+		if d.HasArg("name") {
+			d.ScanArgs(t, "name", &w.topic)
+			w.createNamed(configs)
+			return ""
 		}
 		w.create(int32(number(t, d, "partitions", 1)), configs)
 	case "put":
@@ -100,6 +105,8 @@ func (w *world) do(d *datadriven.TestData) string {
 		w.compact(int64(number(t, d, "from", 0)), int64(number(t, d, "to", 0)))
 	case "delete-records":
 		w.deleteRecords(int32(number(t, d, "p", 0)), int64(number(t, d, "before", 0)), strings.Fields(d.Input))
+	case "expire":
+		w.expire(int64(number(t, d, "before", 0)), strings.Fields(d.Input))
 	case "delete-topic":
 		w.deleteTopic()
 	case "create-again":

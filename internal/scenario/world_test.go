@@ -15,6 +15,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -106,6 +107,18 @@ func (w *world) ctx() context.Context {
 func (w *world) create(partitions int32, configs map[string]string) {
 	w.topic = w.broker.CreateTopic(w.t, "devices", partitions, -1, configs)
 	w.fresh(partitions)
+}
+
+// createNamed creates the topic by the name that it has already.
+func (w *world) createNamed(configs map[string]string) {
+	values := map[string]*string{}
+	for k, v := range configs {
+		values[k] = &v
+	}
+	_, err := w.broker.Admin(w.t).CreateTopic(w.ctx(), 2, -1, values, w.topic)
+	require.NoError(w.t, err)
+	w.broker.AwaitTopic(w.t, w.topic, 2)
+	w.fresh(2)
 }
 
 // fresh forgets what was written.
@@ -220,6 +233,34 @@ func (w *world) deleteRecords(partition int32, before int64, keys []string) {
 	w.deleteBefore(w.topic, partition, before)
 	for _, k := range keys {
 		delete(w.parts[partition], k)
+	}
+}
+
+// expire waits until the broker has removed the old segments of partition 0, and
+// forgets the rows in them. The newest segment stays, so that the log has to grow.
+func (w *world) expire(before int64, keys []string) {
+	w.retain("1")
+	defer w.retain("-1")
+	w.until("segments expire", func() bool {
+		rs := []*kgo.Record{{Topic: w.topic, Key: []byte(kafkatest.FillerKey), Value: []byte(time.Now().String())}}
+		w.broker.ProduceTo(w.t, 0, rs...)
+		w.fold(rs)
+		starts, err := w.broker.Admin(w.t).ListStartOffsets(w.ctx(), w.topic)
+		require.NoError(w.t, err)
+		at, _ := starts.Lookup(w.topic, 0)
+		return at.Offset >= before
+	})
+	for _, k := range keys {
+		delete(w.parts[0], k)
+	}
+}
+
+// retain sets the topic's retention.ms.
+func (w *world) retain(ms string) {
+	resp, err := w.broker.Admin(w.t).AlterTopicConfigs(w.ctx(), []kadm.AlterConfig{{Name: "retention.ms", Value: &ms}}, w.topic)
+	require.NoError(w.t, err)
+	for _, r := range resp {
+		require.NoError(w.t, r.Err)
 	}
 }
 
