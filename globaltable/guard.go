@@ -178,6 +178,11 @@ const jitterRate = 100 << 20
 // jitter waits, so that many workers that find a new topic at the same time do not
 // read it at the same time.
 func (e *engine) jitter(ctx context.Context, reason Reason) error {
+	switch reason {
+	case TopicRecreated, ClusterChanged, LogTruncated:
+	default:
+		return nil // it is this worker's alone
+	}
 	old := e.served()
 	if old == nil {
 		return nil // nobody is answered meanwhile

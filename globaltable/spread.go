@@ -84,7 +84,7 @@ func spreadHash(key []byte) uint64 {
 // watchSpread notes keys that have records in more than one partition. The lock is
 // held.
 func (f *follower) watchSpread(r *kgo.Record) {
-	if len(f.next.Partitions) < 2 || !f.spread.sampled(r.Key) {
+	if max(len(f.topic.Partitions), len(f.next.Partitions)) < 2 || !f.spread.sampled(r.Key) {
 		return
 	}
 	before, moved := f.spread.see(r, func(key []byte) (int32, bool) {
