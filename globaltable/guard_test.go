@@ -10,16 +10,16 @@ import (
 	"github.com/globaltable/enrich/internal/kafkatest"
 )
 
-// jitterOf makes the bytes of old rows count that many times.
-func jitterOf(times float64) Opt { return opt(func(c *config) { c.jitterRate = jitterRate / times }) }
+// jitterOfLarge makes some thousand bytes of old rows stand for as many GB.
+func jitterOfLarge() Opt { return opt(func(c *config) { c.jitterRate = jitterRate / 1e9 }) }
 
 // A table that answers waits before it is rebuilt, longer if it is larger, and says
 // so; RebuildJitter bounds it, and the end of the run ends it.
 func TestRebuildJitter(t *testing.T) {
 	e := newEnv(t, kafkatest.Fake(t), 1)
 	e.put("old=1")
-	// Some thousand bytes of rows stand for as many GB: the wait is one of hours.
-	r := e.ready(RebuildJitter(1000*time.Hour), jitterOf(1e9), WhileRebuilding(Refuse))
+	// The wait is one of hours.
+	r := e.ready(RebuildJitter(1000*time.Hour), jitterOfLarge(), WhileRebuilding(Refuse))
 	e.recreate(1)
 	e.put("new=1")
 	r.until("it says what it waits for", func() bool {
@@ -33,8 +33,8 @@ func TestRebuildJitter(t *testing.T) {
 	require.Less(t, time.Since(began), time.Second)
 
 	for _, opts := range [][]Opt{
-		{RebuildJitter(0), jitterOf(1e9)},
-		{RebuildJitter(time.Millisecond), jitterOf(1e9)},
+		{RebuildJitter(0), jitterOfLarge()},
+		{RebuildJitter(time.Millisecond), jitterOfLarge()},
 		{}, // some thousand bytes are nothing
 	} {
 		e := newEnv(t, kafkatest.Fake(t), 1)
@@ -57,7 +57,7 @@ func TestNoJitterAtAStart(t *testing.T) {
 	e.ready(Dir(dir)).close()
 	e.recreate(1)
 	e.put("new=1")
-	r := e.ready(Dir(dir), RebuildJitter(1000*time.Hour), jitterOf(1e9))
+	r := e.ready(Dir(dir), RebuildJitter(1000*time.Hour), jitterOfLarge())
 	require.Equal(t, TopicRecreated, r.Stats().Reason)
 	e.holds(r)
 }

@@ -204,7 +204,10 @@ func restarts(t *testing.T, c *kafkatest.Cluster) {
 				last[k] = n
 				if lookups.Add(1)%1000 == 0 {
 					age := int64(w.table.Lag().Age)
-					for was := oldest.Load(); age > was && !oldest.CompareAndSwap(was, age); was = oldest.Load() {
+					for was := oldest.Load(); age > was; was = oldest.Load() {
+						if oldest.CompareAndSwap(was, age) {
+							break
+						}
 					}
 					if s := w.table.Status(); s.State == globaltable.Stale && s.Err == nil {
 						errs <- errors.New("stale, and it does not say why")

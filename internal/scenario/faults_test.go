@@ -30,7 +30,7 @@ import (
 // and who decodes its rows.
 
 // fault does a command that makes something go wrong, or right again.
-func (w *world) fault(d *datadriven.TestData) (string, bool) {
+func (w *world) fault(d *datadriven.TestData) bool {
 	what := ""
 	if len(d.CmdArgs) > 0 {
 		what = d.CmdArgs[0].Key
@@ -56,9 +56,9 @@ func (w *world) fault(d *datadriven.TestData) (string, bool) {
 	case "format":
 		w.format(what)
 	default:
-		return "", false
+		return false
 	}
-	return "", true
+	return true
 }
 
 // disk is a file system in memory that can be full, or crash.
