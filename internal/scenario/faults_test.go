@@ -65,12 +65,12 @@ func (w *world) fault(d *datadriven.TestData) bool {
 type disk struct {
 	mem  *vfs.MemFS
 	full atomic.Bool
-	only string // in paths that have this
+	but  string // only other generations than this are full
 }
 
 // MaybeError implements [errorfs.Injector].
 func (k *disk) MaybeError(op errorfs.Op) error {
-	if !k.full.Load() || !strings.Contains(op.Path, k.only) {
+	if !k.full.Load() || k.but != "" && (strings.Contains(op.Path, k.but) || !strings.Contains(op.Path, "gen-")) {
 		return nil
 	}
 	switch op.Kind {
@@ -89,14 +89,26 @@ func (w *world) onDisk(what string, d *datadriven.TestData) {
 	case "":
 		w.disk, w.dir = &disk{mem: vfs.NewCrashableMem()}, "/table"
 	case "full":
-		w.disk.only = ""
-		if d.HasArg("only") {
-			d.ScanArgs(w.t, "only", &w.disk.only)
+		w.disk.but = ""
+		if d.HasArg("but") {
+			d.ScanArgs(w.t, "but", &w.disk.but)
 		}
 		w.disk.full.Store(true)
 	case "ok":
 		w.disk.full.Store(false)
 	}
+}
+
+// generations is how many there are on the disk.
+func (w *world) generations() (n int) {
+	names, err := w.disk.mem.List(w.dir)
+	require.NoError(w.t, err)
+	for _, name := range names {
+		if strings.HasPrefix(name, "gen-") {
+			n++
+		}
+	}
+	return n
 }
 
 // crash ends the table as kill -9 and a power cut do: what was not made durable is

@@ -274,6 +274,14 @@ func (w *world) await(d *datadriven.TestData) string {
 			w.until(a.String(), func() bool { return w.table.Lag().Age < age })
 		case "refuses":
 			w.until(a.String(), func() bool { _, _, err := w.table.Get(a.Vals[0]); return errors.Is(err, globaltable.ErrNotReady) })
+		case "durable": // the position of partition 0
+			n, err := strconv.Atoi(a.Vals[0])
+			require.NoError(w.t, err)
+			w.until(a.String(), func() bool { return w.durable(w.disk.mem, 0) >= int64(n) })
+		case "generations":
+			n, err := strconv.Atoi(a.Vals[0])
+			require.NoError(w.t, err)
+			w.until(a.String(), func() bool { return w.generations() == n })
 		case "row":
 			w.until(a.String(), func() bool { _, ok, err := w.table.Get(a.Vals[0]); return ok && err == nil })
 		case "gone":
