@@ -2,6 +2,7 @@ package globaltable
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -103,7 +104,8 @@ func TestStopAfterARebuildFailed(t *testing.T) {
 	h := &recorder{}
 	met, goOn := make(chan struct{}), make(chan struct{})
 	meet, release := sync.OnceFunc(func() { close(met) }), sync.OnceFunc(func() { close(goOn) })
-	r := e.ready(disk.on(vfs.NewMem()), Hooks(h), Transform("v1", func(en Entry[string, string]) (string, bool, error) {
+	fs := vfs.NewMem()
+	r := e.ready(disk.on(fs), Hooks(h), Transform("v1", func(en Entry[string, string]) (string, bool, error) {
 		if en.Key == "new" {
 			meet()
 			<-goOn
@@ -117,6 +119,10 @@ func TestStopAfterARebuildFailed(t *testing.T) {
 	disk.full.Store(true)
 	release()
 	r.until("the rebuild is dropped", func() bool { return r.Stats().RebuildsDropped > 0 })
+	r.until("its space is free", func() bool {
+		names, err := fs.List("/table")
+		return err == nil && !slices.Contains(names, "gen-000002")
+	})
 	r.cancel()
 	require.NoError(t, r.runErr())
 	require.Equal(t, Stopped, r.Status().State)

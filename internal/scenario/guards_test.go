@@ -57,7 +57,7 @@ func guards() []guard {
 		{"a lost topic empties nothing", table("guard.go", "if before == nil || g.most >= 1 {", "if true {"), "", "topic_recreated_empty_by_auto_creation"},
 		{"a rebuild needs space", table("guard.go", "err == nil && has < needs {", "err == nil && has < needs && false {"), "globaltable", "TestRebuildNeedsSpace"},
 		{"a rebuild that fails ends nothing", table("run.go", "return nil // the old generation goes on answering", "_ = rebuilding"), "", "rebuild_meets_a_full_disk"},
-		{"a rebuild that fails is dropped", table("run.go", "return &rebuildError{errors.Join(err, e.root.Discard(pl.gen))}", "return &rebuildError{err}"), "", "rebuild_meets_a_full_disk"},
+		{"a rebuild that fails is dropped", table("run.go", "return &rebuildError{errors.Join(err, e.root.Discard(pl.gen))}", "return &rebuildError{err}"), "globaltable", "TestStopAfterARebuildFailed"},
 		{"a recreated topic is found while running", inFeed("watch.go", "t.ID.Known() && s.id.Known() && t.ID != s.id {", "false {"), "", "topic_recreated_while_running"},
 		{"positions of the earlier topic fail", table("run.go", "e.topicID.Store(&id)", "_ = id"), "globaltable", "TestRecreatedTopicFailsItsWaiters"},
 
