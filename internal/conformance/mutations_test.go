@@ -56,7 +56,6 @@ func troubleEndsRun() []mutate.Change {
 	return []mutate.Change{
 		{File: "globaltable/run.go", Old: "\t\t\treturn err\n\t\t}\n\t}\n\treturn nil\n}\n\n// errInternal marks", New: "\t\t\treturn err\n\t\t}\n\t}\n\treturn err\n}\n\n// errInternal marks"},
 		{File: "internal/feed/fetch.go", Old: "\t\tw.s.failed(fmt.Errorf(\"broker %d: fetch of partition %d: %w\", w.key.leader, p.number, err), p)\n\t\treturn waits, nil", New: "\t\treturn waits, err"},
-		{File: "internal/feed/fetch.go", Old: "p.number, orNoAnswer(refused)), p)\n\t}\n\treturn ready, nil", New: "p.number, orNoAnswer(refused)), p)\n\t\treturn nil, refused\n\t}\n\treturn ready, nil"},
 	}
 }
 
