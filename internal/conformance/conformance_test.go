@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -121,6 +122,19 @@ func TestRowsAreComplete(t *testing.T) {
 		}
 		require.NotNil(t, r.Test, r.ID)
 		require.NotEqual(t, len(r.Red) > 0, r.TypeLevel != "", "%s has a mutation, or the reason why there is none", r.ID)
+	}
+}
+
+// A mutation whose text is not in the code any more shows nothing.
+func TestMutationsFit(t *testing.T) {
+	root, err := mutate.Root()
+	require.NoError(t, err)
+	for _, r := range allRows() {
+		for _, c := range r.Red {
+			b, err := os.ReadFile(filepath.Join(root, filepath.FromSlash(c.File)))
+			require.NoError(t, err, r.ID)
+			require.Equal(t, 1, strings.Count(string(b), c.Old), "%s: the text is to be once in %s, since the mutation is made there: %q", r.ID, c.File, c.Old)
+		}
 	}
 }
 

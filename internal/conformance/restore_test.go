@@ -65,7 +65,8 @@ func refusedWritesLoseNothing(t *testing.T) {
 	w := fake(t, 2)
 	fs, disk := vfs.NewMem(), &fullDisk{}
 	w.put(numbered("k", 50)...)
-	r := w.ready(on(disk.on(fs), globaltable.FlushInterval(10*time.Millisecond))...)
+	w.ready(on(disk.on(fs))...).stop()
+	r := w.ready(on(disk.on(fs), shortFlush())...)
 	disk.full.Store(true)
 	w.put("k1=changed", "k2", "new=1")
 	err := r.runErr()
