@@ -155,6 +155,28 @@ func TestMutations(t *testing.T) {
 		}
 		groups[key] = append(groups[key], r)
 	}
+	play := func(t *testing.T, ids []string, red []mutate.Change) (failed bool, out string) {
+		t.Helper()
+		failed, out, err := mutate.Try(t.Context(), t.TempDir(), mutate.Run{
+			Package: "internal/conformance",
+			Tests:   "^TestConformance$/^(" + strings.Join(ids, "|") + ")$",
+			// Vet and what a debugger needs take longer than the tests.
+			Args: []string{"-short", "-timeout=180s", "-vet=off", "-ldflags=-s -w"},
+			Env:  []string{"ENRICH_REQUIRE_KAFKA=0", patienceEnv + "=4s"},
+		}, red...)
+		require.NoError(t, err, "%s", out)
+		return failed, out
+	}
+	t.Run("none", func(t *testing.T) {
+		var ids []string
+		for _, r := range allRows() {
+			if len(r.Red) > 0 {
+				ids = append(ids, r.ID)
+			}
+		}
+		failed, out := play(t, ids, nil)
+		require.False(t, failed, "without a mutation all are green: %s", tail(out))
+	})
 	for _, key := range order {
 		rows := groups[key]
 		var ids []string
@@ -162,13 +184,7 @@ func TestMutations(t *testing.T) {
 			ids = append(ids, r.ID)
 		}
 		t.Run(strings.Join(ids, ","), func(t *testing.T) {
-			red, out, err := mutate.Try(t.Context(), t.TempDir(), mutate.Run{
-				Package: "internal/conformance",
-				Tests:   "^TestConformance$/^(" + strings.Join(ids, "|") + ")$",
-				Args:    []string{"-short", "-timeout=180s"},
-				Env:     []string{"ENRICH_REQUIRE_KAFKA=0", patienceEnv + "=4s"},
-			}, rows[0].Red...)
-			require.NoError(t, err, "%s", out)
+			red, out := play(t, ids, rows[0].Red)
 			require.True(t, red, "%s stays green under %v", ids, rows[0].Red)
 			for _, id := range ids {
 				// A panic of another goroutine ends all: then only who is
