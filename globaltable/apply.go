@@ -83,6 +83,7 @@ func (f *follower) collect(b *feed.Batch, shaped []shapedRecord) error {
 			f.drop(r, DropNullKey, nil)
 			continue
 		}
+		f.watchSpread(r)
 		value := r.Value
 		if value == nil {
 			count.Tombstones++
@@ -95,6 +96,9 @@ func (f *follower) collect(b *feed.Batch, shaped []shapedRecord) error {
 			case undone:
 				return fmt.Errorf("%w: partition %d offset %d: the transform neither returned nor panicked", errInternal, r.Partition, r.Offset)
 			case rejected:
+				if f.e.cfg.badRecords == Fail {
+					return &BadRecordError{Topic: f.e.topic, Partition: r.Partition, Offset: r.Offset, Err: s.why}
+				}
 				count.Rejected++
 				f.drop(r, DropRejected, s.why)
 			case filtered:
@@ -109,10 +113,15 @@ func (f *follower) collect(b *feed.Batch, shaped []shapedRecord) error {
 			}
 			value = s.value
 		}
-		if size := int64(len(r.Key) + len(value)); size > limit {
+		var headers []byte
+		if f.e.cfg.headers {
+			f.headers = appendHeaders(f.headers[:0], r.Headers)
+			headers = f.headers
+		}
+		if size := int64(len(r.Key) + len(value) + len(headers)); size > limit {
 			return &RowTooLargeError{Topic: f.e.topic, Partition: r.Partition, Offset: r.Offset, Bytes: size, Limit: limit, Budget: f.e.cfg.budget.bytes}
 		}
-		row = store.Row{Timestamp: r.Timestamp.UnixMilli(), Partition: b.Partition, Offset: r.Offset, Value: value}
+		row = store.Row{Timestamp: r.Timestamp.UnixMilli(), Partition: b.Partition, Offset: r.Offset, Headers: headers, Value: value}
 		to.Put(r.Key, &row)
 	}
 	return nil

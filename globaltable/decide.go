@@ -23,10 +23,8 @@ type plan struct {
 
 // decide compares the rows that are there with the topic that is there.
 func (e *engine) decide(ctx context.Context, client *feed.Client, topic *feed.Topic, retention time.Duration) (plan, error) {
-	want := store.Identity{
-		ClusterID: topic.ClusterID, Topic: e.topic, TopicID: topic.ID,
-		ReadUncommitted: e.cfg.uncommitted, Transform: e.cfg.transform.version,
-	}
+	want := e.cfg.identity()
+	want.ClusterID, want.Topic, want.TopicID = topic.ClusterID, e.topic, topic.ID
 	current, err := e.root.Current()
 	damaged := errors.Is(err, store.ErrCorrupt)
 	switch {
@@ -81,8 +79,10 @@ func (e *engine) resume(gen *store.Generation, want store.Identity, state *store
 	return pl, nil
 }
 
-// learn returns has with what was unknown in it taken from want.
+// learn returns has with what was unknown in it, or does not matter to its rows,
+// taken from want.
 func learn(has, want store.Identity) store.Identity {
+	has.BadRecords = want.BadRecords
 	if has.ClusterID == "" {
 		has.ClusterID = want.ClusterID
 	}
@@ -224,13 +224,13 @@ func anyKnown(s *store.State) bool {
 func mismatch(has, want store.Identity) Reason {
 	var unknown TopicID
 	switch {
-	case has.TopicID != unknown && want.TopicID != unknown && has.TopicID != want.TopicID:
-		return TopicRecreated
 	case has.ClusterID != "" && want.ClusterID != "" && has.ClusterID != want.ClusterID:
 		return ClusterChanged
+	case has.TopicID != unknown && want.TopicID != unknown && has.TopicID != want.TopicID:
+		return TopicRecreated
 	case has.ReadUncommitted != want.ReadUncommitted:
 		return IsolationChanged
-	case has.Transform != want.Transform, has.BadRecords != want.BadRecords, has.Headers != want.Headers:
+	case has.Transform != want.Transform, !samePolicy(has.BadRecords, want.BadRecords), has.Headers != want.Headers:
 		return TransformChanged
 	}
 	return ""

@@ -39,6 +39,7 @@ func TestMismatch(t *testing.T) {
 		{"another cluster id", full, with(func(i *store.Identity) { i.ClusterID = "c2" }), ClusterChanged},
 		{"cluster id not known to the store", with(func(i *store.Identity) { i.ClusterID = "" }), full, ""},
 		{"cluster id not told by the brokers", full, with(func(i *store.Identity) { i.ClusterID = "" }), ""},
+		{"another cluster, whose topic has another id", full, with(func(i *store.Identity) { i.ClusterID, i.TopicID = "c2", two }), ClusterChanged},
 		{"another cluster id, topic id unknown", with(func(i *store.Identity) { i.TopicID = TopicID{} }),
 			with(func(i *store.Identity) { i.ClusterID = "c2" }), ClusterChanged},
 		{"nothing known of either", store.Identity{Topic: "devices"}, full, ""},

@@ -85,6 +85,10 @@
 //     (TestCancelEndsRunWithinASecond)
 //   - Every record that does not become a row is counted, by reason.
 //     (TestNullKeysAreDroppedAndCounted, TestTransformChangesFiltersAndRejects)
+//   - What cannot be decoded is its reader's error, or no row, or the end of Run,
+//     as [BadRecords] says, in bootstrap and live alike. What may be tried again is
+//     never bad. (TestBadRecordsAreSkipped, TestBadRecordFailsRun,
+//     TestBadRecordsWaitForWhatIsAway)
 //
 // # Memory and speed
 //
@@ -100,7 +104,8 @@
 // # Caveats
 //
 //   - Kafka orders records within a partition only. A key that has records in two
-//     partitions has the value of the record that was applied last.
+//     partitions has the value of the record that was applied last;
+//     [Stats].SpreadKeys counts such keys, in a sample.
 //   - There is no order in time between two topics: a stream's record may be read
 //     before or after a change of the table that was made at the same time.
 //   - Rows and values may be shared between readers: do not change what a decoded

@@ -6,6 +6,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/globaltable/enrich/codec"
 	"github.com/globaltable/enrich/internal/feed"
 )
 
@@ -23,6 +24,9 @@ type Entry[K, V any] struct {
 	// Partition and Offset are where the record stands in the topic.
 	Partition int32
 	Offset    int64
+	// Headers are the record's: shared, do not change them. A table keeps them
+	// only with [Headers]; a [Transform] is always given them.
+	Headers []codec.Header
 	// Generation is the number of the build that the row was read from. It
 	// grows when the table is rebuilt.
 	Generation uint64

@@ -21,6 +21,7 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 		{&NotCompactedError{Topic: "devices", Policy: "delete"},
 			"globaltable: topic devices has cleanup.policy=delete, so its rows expire; set cleanup.policy=compact on the topic, or accept it with AcceptUncompacted", false},
 		{&KeyError{Topic: "devices", Err: cause}, "globaltable: cannot encode a key of table devices: cause", true},
+		{&BadRecordError{Topic: "devices", Partition: 2, Offset: 7, Err: cause}, "globaltable: the record at devices/2 offset 7 is bad: cause; mend the codec or the transform, or give its key no row with BadRecords(Skip)", true},
 		{&DecodeError{Topic: "devices", Partition: 2, Offset: 7, Err: cause}, "globaltable: cannot decode the row of devices/2 offset 7: cause", true},
 		{&PositionError{Position: Position{Topic: "other", Offset: 1}, Topic: "devices"},
 			"globaltable: position of topic other does not fit the table of topic devices", false},

@@ -203,3 +203,41 @@ func ExampleRemove() {
 	fmt.Println(err)
 	// Output: <nil>
 }
+
+// What cannot be decoded gives its key no row, and is counted.
+func ExampleBadRecords() {
+	kafka := newCluster()
+	defer kafka.stop()
+	kafka.put("dev-17", `{"room":"4-17","limit_c":26.5}`)
+	kafka.put("dev-18", `{"room":"4-18"`) // cut off
+	devices, stop := kafka.open(globaltable.BadRecords(globaltable.Skip))
+	defer stop()
+
+	_, ok, err := devices.Get("dev-18")
+	fmt.Println(ok, err)
+	fmt.Println(devices.Stats().Rejected, "rejected")
+	// Output:
+	// false <nil>
+	// 1 rejected
+}
+
+// Who wrote a row stands in its record's headers.
+func ExampleHeaders() {
+	kafka := newCluster()
+	defer kafka.stop()
+	kafka.client.ProduceSync(context.Background(), &kgo.Record{
+		Topic: "devices", Key: []byte("dev-17"), Value: []byte(`{"room":"4-17"}`),
+		Headers: []kgo.RecordHeader{{Key: "by", Value: []byte("facility-app")}},
+	})
+	devices, stop := kafka.open(globaltable.Headers())
+	defer stop()
+
+	entry, _, err := devices.GetEntry("dev-17")
+	for _, h := range entry.Headers {
+		fmt.Printf("%s=%s\n", h.Key, h.Value)
+	}
+	fmt.Println(entry.Value.Room, err)
+	// Output:
+	// by=facility-app
+	// 4-17 <nil>
+}

@@ -21,6 +21,7 @@ type follower struct {
 	gen       *store.Generation
 	plan      plan
 	retention time.Duration
+	unknown   []string    // what the cluster does not tell of the topic
 	swap      atomic.Bool // the generation has taken the place of the current one
 
 	verifyWanted chan struct{} // the rows have to be verified
@@ -33,6 +34,8 @@ type follower struct {
 	next      *store.State // where what is collected leads to; a copy of its own
 	changed   bool         // next differs from what was applied, beyond times
 	broken    error        // something could not be applied
+	spread    *spread      // keys in two partitions
+	headers   []byte       // memory for those of one record
 	pass      time.Time    // when the verification that goes on began; zero without one
 	again     bool         // the tail fell too far behind while it went on
 
@@ -52,7 +55,7 @@ func newFollower(e *engine, client *feed.Client, topic *feed.Topic, pl plan, ret
 	f := &follower{
 		e: e, client: client, topic: topic, gen: pl.gen, plan: pl, retention: retention,
 		verifyWanted: make(chan struct{}, 1),
-		next:         pl.state, ends: map[int32]end{}, targets: newTargets(topic, time.Time{}),
+		next:         pl.state, spread: newSpread(), ends: map[int32]end{}, targets: newTargets(topic, time.Time{}),
 	}
 	return f
 }
@@ -77,7 +80,11 @@ func (f *follower) run(ctx context.Context) error {
 			return ctx.Err()
 		}
 	})
-	return errors.Join(eg.Wait(), f.stopWriting())
+	err := eg.Wait()
+	if stop := f.stopWriting(); stop != nil && !errors.Is(err, stop) {
+		err = errors.Join(err, stop)
+	}
+	return err
 }
 
 // adoptState stores what was decided of the state before anything is read.

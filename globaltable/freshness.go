@@ -53,6 +53,14 @@ func AdmitRebuild(fn func(ctx context.Context, reason Reason) error) Opt {
 	return opt(func(c *config) { c.admitRebuild = fn })
 }
 
+// RebuildJitter has a table that answers wait before it builds its rows anew: for a
+// random time up to a second for each 100 MiB of old rows, and up to most, so that
+// workers which find a new topic at the same time do not all read it at once. The
+// default is 30 s. With 0 none waits.
+func RebuildJitter(most time.Duration) Opt {
+	return opt(func(c *config) { c.rebuildJitter = most })
+}
+
 // FetchRate bounds how many bytes the table fetches in a second, as the brokers
 // send them, so that a bootstrap, a rebuild or a verification leaves the network to
 // others. Updates have to fit too: one that is too low falls behind, and Lag grows.

@@ -72,7 +72,8 @@ const (
 	// DropNullKey: the record has no key.
 	DropNullKey DropReason = "null-key"
 	// DropRejected: it could not be decoded for the [Transform], or the
-	// function returned an error or panicked. The key has no row now.
+	// function returned an error or panicked; or it could not be decoded at all
+	// under BadRecords(Skip). The key has no row now.
 	DropRejected DropReason = "rejected"
 	// DropFiltered: the function chose not to keep it. The key has no row now.
 	DropFiltered DropReason = "filtered"

@@ -276,6 +276,8 @@ func TestBadOptions(t *testing.T) {
 		{"no place", "give Dir(...) or InMemory()", []Opt{Brokers("x:1")}},
 		{"two places", "exclude each other", append(good, Dir("x"))},
 		{"file system in memory", "FileSystem and InMemory exclude each other", append(good, FileSystem(vfs.NewMem()))},
+		{"policy", "BadRecords takes Skip or Fail, not 7", append(good, BadRecords(7))},
+		{"jitter", "RebuildJitter cannot be below 0", append(good, RebuildJitter(-1))},
 		{"flush interval", "FlushInterval has to be above 0, not 0s", append(good, FlushInterval(0))},
 		{"lock wait", "LockWait cannot be below 0", append(good, LockWait(-1))},
 		{"delete retention", "DeleteRetention cannot be below 0", append(good, DeleteRetention(-1))},

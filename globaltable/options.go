@@ -40,11 +40,15 @@ type config struct {
 	shrink                   shrinkGuard
 	fetchRate                int64
 	admitRebuild             func(context.Context, Reason) error
+	rebuildJitter            time.Duration
+	jitterRate               float64 // as the constant
 
 	budget    *Budget
 	valueSize any // a func(V) int
 
-	transform transformOpt
+	transform  transformOpt
+	badRecords BadRecordPolicy // 0 is none
+	headers    bool
 
 	logger *slog.Logger
 	hooks  hooks
@@ -63,7 +67,8 @@ func newConfig(opts []Opt) config {
 		bulk:          bulkConfig{from: bulkFrom},
 		budget:        NewBudget(defaultBudget),
 		shrink:        shrinkGuard{from: 1000, most: 0.5},
-		logger:        slog.New(slog.DiscardHandler),
+		rebuildJitter: 30 * time.Second, jitterRate: jitterRate,
+		logger: slog.New(slog.DiscardHandler),
 	}
 	for _, o := range opts {
 		if o != nil {
@@ -108,6 +113,12 @@ func (c *config) validate() error {
 	}
 	if c.whileRebuilding != Answer && c.whileRebuilding != Refuse {
 		bad("WhileRebuilding takes Answer or Refuse, not %d", c.whileRebuilding)
+	}
+	if c.rebuildJitter < 0 {
+		bad("RebuildJitter cannot be below 0, as %v is", c.rebuildJitter)
+	}
+	if c.badRecords != 0 && c.badRecords != Skip && c.badRecords != Fail {
+		bad("BadRecords takes Skip or Fail, not %d", c.badRecords)
 	}
 	if c.transform.set && c.transform.version == "" {
 		bad("Transform needs a version: rows made by one version are rebuilt for another")
@@ -202,7 +213,8 @@ func Pebble(fn func(*pebble.Options)) Opt { return opt(func(c *config) { c.pebbl
 // not in their order. It may be called again for a record, behind one that has to
 // be tried again and after a restart: it must have no effects of its own. A
 // codec's or fn's error that is marked by codec.Retryable rejects nothing: the
-// record waits and is tried again. The types have to be those of the table, else
+// record waits and is tried again. [BadRecords] can have a rejected record end Run
+// instead. The types have to be those of the table, else
 // [Open] says so. By default records are kept as they are and decoded when they
 // are read.
 func Transform[K, V any](version string, fn func(Entry[K, V]) (V, bool, error)) Opt {

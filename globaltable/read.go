@@ -44,6 +44,9 @@ func fill[K, V any](entry *Entry[K, V], key K, r *cachedRow[V], v *view) {
 		entry.Value, entry.Found = r.value, true
 		entry.Timestamp, entry.Partition, entry.Offset = time.UnixMilli(r.timestamp), r.partition, r.offset
 		entry.Generation = v.gen.Number()
+		if r.headers != nil {
+			entry.Headers = *r.headers
+		}
 	}
 }
 
@@ -115,24 +118,25 @@ func (t *Table[K, V]) keep(cache *rowCache[V], key string, stored *store.Row, fo
 	row := &cachedRow[V]{found: found}
 	weight := cachedRowBytes + len(key) + int(unsafe.Sizeof(*row))
 	if found {
-		v, err := t.decode(stored)
+		v, headers, err := t.decode(stored)
 		if err != nil {
 			return nil, err
 		}
+		row.headers = headers
 		row.value, row.partition, row.offset, row.timestamp = v, stored.Partition, stored.Offset, stored.Timestamp
 		size := len(stored.Value)
 		if t.size != nil {
 			size = max(0, t.size(v))
 		}
-		weight += size
+		weight += size + headersWeight(headers)
 	}
 	row.weight = uint32(min(weight, math.MaxUint32))
 	cache.add(key, row, read)
 	return row, nil
 }
 
-func (t *Table[K, V]) meta(part codec.Part) codec.Meta {
-	return codec.Meta{Topic: t.e.topic, Part: part}
+func (t *Table[K, V]) meta(part codec.Part, headers *[]codec.Header) codec.Meta {
+	return codec.Meta{Topic: t.e.topic, Part: part, Headers: headers}
 }
 
 // encodeKey appends the key's encoding to dst.
@@ -142,7 +146,7 @@ func (t *Table[K, V]) encodeKey(dst []byte, key K) (b []byte, err error) {
 			b, err = dst, &KeyError{Topic: t.e.topic, Err: newPanicError("key codec", v)}
 		}
 	}()
-	b, err = t.key.Encode(dst, key, t.meta(codec.Key))
+	b, err = t.key.Encode(dst, key, t.meta(codec.Key, nil))
 	if err != nil {
 		return dst, &KeyError{Topic: t.e.topic, Err: err}
 	}
@@ -152,44 +156,63 @@ func (t *Table[K, V]) encodeKey(dst []byte, key K) (b []byte, err error) {
 	return b, nil
 }
 
-// decode decodes a row, whose memory it does not keep. The error is a
-// *DecodeError.
-func (t *Table[K, V]) decode(row *store.Row) (value V, err error) {
+// decode decodes a row, whose memory it does not keep, and its headers, nil if they
+// were not kept. The error is a *DecodeError.
+func (t *Table[K, V]) decode(row *store.Row) (value V, headers *[]codec.Header, err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = t.decodeError(row, newPanicError("value codec", v))
 		}
 	}()
-	value, err = t.value.Decode(row.Value, t.meta(codec.Value))
+	if row.Headers != nil {
+		hs, err := parseHeaders(row.Headers)
+		if err != nil {
+			return value, nil, t.decodeError(row, err)
+		}
+		headers = &hs
+	}
+	value, err = t.value.Decode(row.Value, t.meta(codec.Value, headers))
 	if err != nil {
 		var none V
-		return none, t.decodeError(row, err)
+		return none, nil, t.decodeError(row, err)
 	}
-	return value, nil
+	return value, headers, nil
 }
 
 // decodeValue makes an entry of a row, whose memory it does not keep. The error
 // is a *DecodeError.
 func (t *Table[K, V]) decodeValue(key K, row *store.Row, generation uint64) (Entry[K, V], error) {
-	v, err := t.decode(row)
+	v, headers, err := t.decode(row)
 	if err != nil {
 		return Entry[K, V]{Key: key}, err
 	}
-	return Entry[K, V]{
+	entry := Entry[K, V]{
 		Key: key, Value: v, Found: true,
 		Timestamp: time.UnixMilli(row.Timestamp), Partition: row.Partition, Offset: row.Offset,
 		Generation: generation,
-	}, nil
+	}
+	if headers != nil {
+		entry.Headers = *headers
+	}
+	return entry, nil
 }
 
-// decodeKey decodes a stored key.
-func (t *Table[K, V]) decodeKey(b []byte) (key K, err error) {
+// decodeKey decodes a stored row's key.
+func (t *Table[K, V]) decodeKey(b []byte, row *store.Row) (key K, err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = newPanicError("key codec", v)
 		}
 	}()
-	return t.key.Decode(b, t.meta(codec.Key))
+	var headers *[]codec.Header
+	if row.Headers != nil {
+		hs, err := parseHeaders(row.Headers)
+		if err != nil {
+			return key, err
+		}
+		headers = &hs
+	}
+	return t.key.Decode(b, t.meta(codec.Key, headers))
 }
 
 func (t *Table[K, V]) decodeError(row *store.Row, err error) error {

@@ -79,7 +79,7 @@ func (e *engine) serveStale(now time.Time) {
 	if err != nil || gen == nil || gen.Err() != nil || !e.root.Whole(gen) {
 		return
 	}
-	id, want := gen.Identity(), store.Identity{ReadUncommitted: e.cfg.uncommitted, Transform: e.cfg.transform.version}
+	id, want := gen.Identity(), e.cfg.identity()
 	age, complete := ageOf(gen.State(), now)
 	switch {
 	case mismatch(id, want) != "" || !complete:

@@ -63,5 +63,6 @@ func TestSettingsThatAreForbidden(t *testing.T) {
 	r := e.ready()
 	require.Equal(t, 24*time.Hour, r.e.follower.Load().retention)
 	require.False(t, r.Stats().TombstonesUnprovable)
+	require.Subset(t, r.Stats().Unknown, []string{"cleanup.policy", "delete.retention.ms"})
 	e.holds(r)
 }

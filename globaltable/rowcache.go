@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 
 	"github.com/maypok86/otter/v2"
+
+	"github.com/globaltable/enrich/codec"
 )
 
 // rowCache keeps decoded rows of one generation, and which keys have none, by
@@ -37,7 +39,8 @@ type cachedRow[V any] struct {
 	weight    uint32
 	partition int32
 	offset    int64
-	timestamp int64 // milliseconds
+	timestamp int64           // milliseconds
+	headers   *[]codec.Header // nil if they are not kept
 }
 
 // cachedRowBytes is about what an entry takes besides its key and its value.

@@ -82,6 +82,9 @@ func fatalError(err error) error {
 	if _, ok := errors.AsType[*RowTooLargeError](err); ok {
 		return err
 	}
+	if _, ok := errors.AsType[*BadRecordError](err); ok {
+		return err
+	}
 	if _, ok := errors.AsType[*WriteError](err); ok {
 		if _, rebuilding := errors.AsType[*rebuildError](err); rebuilding {
 			return nil // the old generation goes on answering
@@ -129,6 +132,7 @@ func (e *engine) session(ctx context.Context, client *feed.Client) error {
 		return err
 	}
 	f := newFollower(e, client, topic, pl, e.retention(cfg))
+	f.unknown = unknownConfigs(cfg)
 	e.follower.Store(f)
 	e.announce(pl)
 	err = f.run(ctx)
@@ -139,6 +143,17 @@ func (e *engine) session(ctx context.Context, client *feed.Client) error {
 		err = e.sessionOfRebuild(ctx, f, pl, err)
 	}
 	return err
+}
+
+// unknownConfigs lists the settings that the cluster does not tell.
+func unknownConfigs(cfg feed.TopicConfig) (names []string) {
+	if !cfg.Known {
+		names = append(names, "cleanup.policy")
+	}
+	if !cfg.DeleteRetentionKnown {
+		names = append(names, "delete.retention.ms")
+	}
+	return names
 }
 
 // retention returns how long the topic keeps tombstones.
@@ -172,8 +187,8 @@ func (e *engine) announce(pl plan) {
 	}
 	switch pl.decision {
 	case Rebuilt:
-		if e.cfg.whileRebuilding == Refuse && pl.beside {
-			e.refuse(refusedRebuilding, fmt.Errorf("%w: table %s is rebuilt: %s", ErrNotReady, e.topic, pl.reason))
+		if pl.beside {
+			e.refuseRebuilding(pl.reason)
 		}
 		e.setStatus(Rebuilding, pl.reason, nil)
 		e.hooks.rebuild(RebuildBegun, pl.reason, nil)
@@ -190,6 +205,13 @@ func (e *engine) announce(pl plan) {
 		}
 	}
 	e.log.Info("table session", "decision", pl.decision, "reason", pl.reason, "generation", pl.gen.Number(), "topic_id", TopicID(pl.gen.Identity().TopicID).String())
+}
+
+// refuseRebuilding refuses reads while the rows are rebuilt, if that is wanted.
+func (e *engine) refuseRebuilding(reason Reason) {
+	if e.cfg.whileRebuilding == Refuse {
+		e.refuse(refusedRebuilding, fmt.Errorf("%w: table %s is rebuilt: %s", ErrNotReady, e.topic, reason))
+	}
 }
 
 // sessionOfRebuild ends a session whose generation was built beside another. If

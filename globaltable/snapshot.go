@@ -97,7 +97,7 @@ func (s *Snapshot[K, V]) scan(rows func(func([]byte, *store.Row) bool) error) it
 	return func(yield func(Entry[K, V], error) bool) {
 		stopped := false
 		err := rows(func(k []byte, row *store.Row) bool {
-			key, err := s.t.decodeKey(k)
+			key, err := s.t.decodeKey(k, row)
 			var entry Entry[K, V]
 			if err != nil {
 				err = s.t.decodeError(row, err)

@@ -94,7 +94,7 @@ type Stats struct {
 	Records    uint64 // records read, whatever became of them
 	Tombstones uint64 // records that delete their key
 	NullKeys   uint64 // records dropped because they have no key
-	Rejected   uint64 // records that a transform rejected
+	Rejected   uint64 // records that a transform rejected, or [BadRecords] skipped
 	Filtered   uint64 // records that a transform filtered out
 	Verified   uint64 // rows deleted by verifications
 
@@ -103,6 +103,11 @@ type Stats struct {
 	RebuildsDropped uint64 // generations that could not be completed
 	Verifications   uint64
 	BulkLoads       uint64 // times the table was so far behind that it loaded rows in bulk
+	// SpreadKeys counts keys, of a sample, that have records in more than one
+	// partition. Kafka has no order between those: the record that was applied
+	// last is the row, and a fresh replica may hold another. Write a key to one
+	// partition only.
+	SpreadKeys uint64
 
 	// Lag is as [Table.Lag] has it.
 	Lag Lag
@@ -112,7 +117,8 @@ type Stats struct {
 	// load: lookups of rows that are not kept decoded take longer meanwhile.
 	Merging bool
 	// Unknown lists what the cluster does not tell, so that what needs it is
-	// not checked: "topic id", "cluster id", "leader epochs".
+	// not checked: "topic id", "cluster id", "leader epochs", and the settings
+	// "cleanup.policy" and "delete.retention.ms", for which see [DeleteRetention].
 	Unknown []string
 	// TombstonesUnprovable says that the topic keeps tombstones for less than
 	// 10 s: a deletion that comes and goes in between two fetches is missed.
@@ -137,6 +143,9 @@ func (s Stats) String() string {
 		fmt.Fprintf(&b, "%d:%d/%d", p.Partition, p.Position, p.End)
 	}
 	b.WriteString("]")
+	if s.SpreadKeys > 0 {
+		fmt.Fprintf(&b, " spread-keys=%d", s.SpreadKeys)
+	}
 	if s.Merging {
 		b.WriteString(" merging")
 	}
@@ -155,6 +164,7 @@ type tally struct {
 	decision                         Decision
 	reason                           Reason
 	rebuilds, gaveUp, checked, bulks uint64
+	spread                           uint64
 }
 
 func (t *tally) decided(pl plan) {
@@ -163,7 +173,14 @@ func (t *tally) decided(pl plan) {
 	t.decision, t.reason = pl.decision, pl.reason
 }
 
-func (t *tally) bulk()        { t.mu.Lock(); t.bulks++; t.mu.Unlock() }
+func (t *tally) bulk() { t.mu.Lock(); t.bulks++; t.mu.Unlock() }
+func (t *tally) spreadKey() uint64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.spread++
+	return t.spread
+}
+
 func (t *tally) swapped()     { t.mu.Lock(); t.rebuilds++; t.mu.Unlock() }
 func (t *tally) dropped()     { t.mu.Lock(); t.gaveUp++; t.mu.Unlock() }
 func (t *tally) verified(int) { t.mu.Lock(); t.checked++; t.mu.Unlock() }
@@ -175,7 +192,7 @@ func (e *engine) stats() Stats {
 	t.mu.Lock()
 	s.Decision, s.Reason = t.decision, t.reason
 	s.Rebuilds, s.RebuildsDropped, s.Verifications = t.rebuilds, t.gaveUp, t.checked
-	s.BulkLoads = t.bulks
+	s.BulkLoads, s.SpreadKeys = t.bulks, t.spread
 	t.mu.Unlock()
 	f := e.follower.Load()
 	gen := e.served()
@@ -191,6 +208,7 @@ func (e *engine) stats() Stats {
 		s.Unknown = unknownOf(gen)
 	}
 	if f != nil {
+		s.Unknown = append(s.Unknown, f.unknown...)
 		s.TombstonesUnprovable = f.retention < minProvable
 	}
 	return s

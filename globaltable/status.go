@@ -63,7 +63,8 @@ const (
 	LogTruncated Reason = "LogTruncated"
 	// IsolationChanged: [ReadUncommitted] was given or taken away.
 	IsolationChanged Reason = "IsolationChanged"
-	// TransformChanged: the version given to [Transform] is another one.
+	// TransformChanged: the version given to [Transform] is another one, or
+	// [BadRecords] or [Headers] was given or taken away.
 	TransformChanged Reason = "TransformChanged"
 	// StoreDamaged: the files cannot be read.
 	StoreDamaged Reason = "StoreDamaged"

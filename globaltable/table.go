@@ -39,6 +39,9 @@ func Open[K, V any](topic string, key codec.Codec[K], value codec.Codec[V], opts
 		err = errors.Join(err, errors.New("globaltable: Open needs a key codec and a value codec"))
 	}
 	shape, terr := shaperOf(topic, key, value, &cfg.transform)
+	if shape == nil && cfg.badRecords != 0 && key != nil && value != nil {
+		shape = checkerOf(topic, key, value)
+	}
 	size, serr := sizerOf[V](cfg.valueSize)
 	if err := errors.Join(err, terr, serr); err != nil {
 		return nil, err

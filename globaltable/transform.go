@@ -40,7 +40,7 @@ func shaperOf[K, V any](topic string, key codec.Codec[K], value codec.Codec[V], 
 				err = newPanicError("transform", v)
 			}
 		}()
-		entry := Entry[K, V]{Found: true, Timestamp: r.Timestamp, Partition: r.Partition, Offset: r.Offset}
+		entry := Entry[K, V]{Found: true, Timestamp: r.Timestamp, Partition: r.Partition, Offset: r.Offset, Headers: r.Headers}
 		if entry.Key, err = key.Decode(r.Key, codec.Meta{Topic: topic, Part: codec.Key, Headers: &r.Headers}); err != nil {
 			return nil, false, err
 		}

@@ -96,8 +96,18 @@ func Try(ctx context.Context, dir string, run Run, changes ...Change) (red bool,
 	return false, out, fmt.Errorf("mutate: %s: %w", run.Package, err)
 }
 
-// write writes the changed files and the overlay that names them.
-func write(root, dir string, changes []Change) (string, error) {
+// Check returns an error if a change does not fit the source as it is.
+func Check(changes ...Change) error {
+	root, err := Root()
+	if err != nil {
+		return err
+	}
+	_, err = apply(root, changes)
+	return err
+}
+
+// apply returns the changed texts by path.
+func apply(root string, changes []Change) (map[string]string, error) {
 	texts := map[string]string{}
 	for _, c := range changes {
 		path := filepath.Join(root, filepath.FromSlash(c.File))
@@ -105,14 +115,23 @@ func write(root, dir string, changes []Change) (string, error) {
 		if !ok {
 			b, err := os.ReadFile(path)
 			if err != nil {
-				return "", fmt.Errorf("mutate: %w", err)
+				return nil, fmt.Errorf("mutate: %w", err)
 			}
 			text = string(b)
 		}
 		if n := strings.Count(text, c.Old); n != 1 || c.Old == "" {
-			return "", fmt.Errorf("mutate: %s has the text %d times, and not once: %q", c.File, n, c.Old)
+			return nil, fmt.Errorf("mutate: %s has the text %d times, and not once: %q", c.File, n, c.Old)
 		}
 		texts[path] = strings.Replace(text, c.Old, c.New, 1)
+	}
+	return texts, nil
+}
+
+// write writes the changed files and the overlay that names them.
+func write(root, dir string, changes []Change) (string, error) {
+	texts, err := apply(root, changes)
+	if err != nil {
+		return "", err
 	}
 	replace := map[string]string{}
 	for path, text := range texts {

@@ -36,5 +36,10 @@ func TestWhatCannotBeTried(t *testing.T) {
 	} {
 		_, out, err := Try(t.Context(), t.TempDir(), c.run, c.change)
 		require.ErrorContains(t, err, c.err, out)
+		if c.err != "no test ran" {
+			require.ErrorContains(t, Check(c.change), c.err)
+		} else {
+			require.NoError(t, Check(c.change))
+		}
 	}
 }

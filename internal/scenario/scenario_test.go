@@ -78,7 +78,12 @@ func (w *world) do(d *datadriven.TestData) string {
 			configs = kafkatest.CompactedSoon(0)
 		}
 		if d.HasArg("deletes") {
-			configs["cleanup.policy"] = "compact,delete"
+			configs["cleanup.policy"], configs["retention.ms"], configs["segment.ms"] = "compact,delete", "-1", "100"
+		}
+		if d.HasArg("name") {
+			d.ScanArgs(t, "name", &w.topic)
+			w.createNamed(configs)
+			return ""
 		}
 		w.create(int32(number(t, d, "partitions", 1)), configs)
 	case "put":
@@ -100,6 +105,8 @@ func (w *world) do(d *datadriven.TestData) string {
 		w.compact(int64(number(t, d, "from", 0)), int64(number(t, d, "to", 0)))
 	case "delete-records":
 		w.deleteRecords(int32(number(t, d, "p", 0)), int64(number(t, d, "before", 0)), strings.Fields(d.Input))
+	case "expire":
+		w.expire(int64(number(t, d, "before", 0)), strings.Fields(d.Input))
 	case "delete-topic":
 		w.deleteTopic()
 	case "create-again":
@@ -107,6 +114,12 @@ func (w *world) do(d *datadriven.TestData) string {
 	case "add-partitions":
 		w.addPartitions(int32(number(t, d, "to", 2)))
 	default:
+		if w.fault(d) {
+			return ""
+		}
+		if out, ok := w.joining(d); ok {
+			return out
+		}
 		return w.ask(d)
 	}
 	return ""
@@ -154,6 +167,18 @@ func (w *world) options(d *datadriven.TestData) []globaltable.Opt {
 					}
 					return r.Value, true, nil
 				}))
+		case "skip", "fail":
+			policy := map[string]globaltable.BadRecordPolicy{"skip": globaltable.Skip, "fail": globaltable.Fail}[a.Key]
+			opts = append(opts, globaltable.BadRecords(policy))
+			w.poison = garbled
+		case "flush":
+			age, err := time.ParseDuration(a.Vals[0])
+			require.NoError(w.t, err)
+			opts = append(opts, globaltable.FlushInterval(age))
+		case "fresh": // no answer may be older
+			age, err := time.ParseDuration(a.Vals[0])
+			require.NoError(w.t, err)
+			opts = append(opts, globaltable.MaxStaleness(age))
 		case "stale":
 			age, err := time.ParseDuration(a.Vals[0])
 			require.NoError(w.t, err)
@@ -169,7 +194,9 @@ func (w *world) options(d *datadriven.TestData) []globaltable.Opt {
 func (w *world) ask(d *datadriven.TestData) string {
 	switch d.Cmd {
 	case "open":
-		w.run(w.options(d)...)
+		if err := w.run(w.options(d)...); err != nil {
+			return w.plain(err) + "\n"
+		}
 	case "ready":
 		require.NoError(w.t, w.table.WaitReady(w.ctx()), "%s", stats{w.table})
 		if d.HasArg("somehow") { // which way depends on how far it came
@@ -179,7 +206,7 @@ func (w *world) ask(d *datadriven.TestData) string {
 		return strings.TrimSpace(string(s.Decision)+" "+string(s.Reason)) + "\n"
 	case "stop":
 		if err := w.stop(); err != nil {
-			return err.Error() + "\n"
+			return w.plain(err) + "\n"
 		}
 	case "await":
 		return w.await(d)
@@ -193,6 +220,12 @@ func (w *world) ask(d *datadriven.TestData) string {
 		return w.show(rows, rows)
 	case "get":
 		return w.get(strings.Fields(d.Input))
+	case "applied": // rows, since it was opened
+		return fmt.Sprintln(w.table.applied.Load())
+	case "unknown":
+		return fmt.Sprintln(strings.Join(w.table.Stats().Unknown, ", "))
+	case "spread":
+		return fmt.Sprintln(w.table.Stats().SpreadKeys)
 	case "drops":
 		return w.table.drops.String()
 	default:
@@ -226,6 +259,21 @@ func (w *world) await(d *datadriven.TestData) string {
 		case "refused": // to shrink
 			w.until(a.String(), func() bool { _, ok := errors.AsType[*globaltable.ShrinkError](w.table.Status().Err); return ok })
 			text = w.state()
+		case "trouble": // what it waits for
+			w.until(a.String(), func() bool {
+				err := w.table.Status().Err
+				return err != nil && strings.Contains(err.Error(), a.Vals[0])
+			})
+		case "age": // is that much, or more
+			age, err := time.ParseDuration(a.Vals[0])
+			require.NoError(w.t, err)
+			w.until(a.String(), func() bool { return w.table.Lag().Age >= age })
+		case "young":
+			age, err := time.ParseDuration(a.Vals[0])
+			require.NoError(w.t, err)
+			w.until(a.String(), func() bool { return w.table.Lag().Age < age })
+		case "refuses":
+			w.until(a.String(), func() bool { _, _, err := w.table.Get(a.Vals[0]); return errors.Is(err, globaltable.ErrNotReady) })
 		case "row":
 			w.until(a.String(), func() bool { _, ok, err := w.table.Get(a.Vals[0]); return ok && err == nil })
 		case "gone":
@@ -253,7 +301,7 @@ func (w *world) get(keys []string) string {
 		case errors.Is(err, globaltable.ErrNotReady):
 			fmt.Fprintf(&b, "%s: not ready\n", k)
 		case err != nil:
-			fmt.Fprintf(&b, "%s: %v\n", k, err)
+			fmt.Fprintf(&b, "%s: %s\n", k, w.plain(err))
 		case !ok:
 			fmt.Fprintf(&b, "%s: absent\n", k)
 		default:

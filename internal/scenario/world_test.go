@@ -9,10 +9,13 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -34,7 +37,14 @@ type world struct {
 	open   *transaction
 	dir    string
 	table  *running
-	poison string // values that begin so are rejected by the transform
+	poison string // values that begin so are no rows
+	disk   *disk  // in memory; nil for the real one
+	net    network
+	// registry says that what decodes some values is away.
+	registry   atomic.Bool
+	descriptor []byte // of a table that was made another release's
+	readings   string // the topic of a stream
+	group      string
 }
 
 // A transaction is not over yet.
@@ -50,7 +60,12 @@ type running struct {
 	done   chan struct{}
 	err    error
 	drops  drops
+	// applied counts the rows that were written since it was opened.
+	applied atomic.Int64
 }
+
+// OnBatchApplied implements [globaltable.HookBatch].
+func (r *running) OnBatchApplied(b globaltable.BatchApplied) { r.applied.Add(int64(b.Rows)) }
 
 // drops counts what a table drops, by reason.
 type drops struct {
@@ -69,7 +84,7 @@ func (d *drops) OnDrop(_ string, _ int32, _ int64, r globaltable.DropReason, _ e
 }
 
 func newWorld(t *testing.T, b *kafkatest.Broker) *world {
-	w := &world{t: t, broker: b, dir: filepath.Join(t.TempDir(), "table"), ends: map[int32]*kgo.Record{}}
+	w := &world{t: t, broker: b, group: kafkatest.Unique("scenario"), dir: filepath.Join(t.TempDir(), "table"), ends: map[int32]*kgo.Record{}}
 	t.Cleanup(func() {
 		if w.table != nil {
 			w.table.cancel()
@@ -92,6 +107,18 @@ func (w *world) ctx() context.Context {
 func (w *world) create(partitions int32, configs map[string]string) {
 	w.topic = w.broker.CreateTopic(w.t, "devices", partitions, -1, configs)
 	w.fresh(partitions)
+}
+
+// createNamed creates the topic by the name that it has already.
+func (w *world) createNamed(configs map[string]string) {
+	values := map[string]*string{}
+	for k, v := range configs {
+		values[k] = &v
+	}
+	_, err := w.broker.Admin(w.t).CreateTopic(w.ctx(), 2, -1, values, w.topic)
+	require.NoError(w.t, err)
+	w.broker.AwaitTopic(w.t, w.topic, 2)
+	w.fresh(2)
 }
 
 // fresh forgets what was written.
@@ -203,11 +230,47 @@ func (w *world) addPartitions(to int32) {
 
 // deleteRecords moves the log start of a partition, and forgets the rows below.
 func (w *world) deleteRecords(partition int32, before int64, keys []string) {
+	w.deleteBefore(w.topic, partition, before)
+	for _, k := range keys {
+		delete(w.parts[partition], k)
+	}
+}
+
+// expire waits until the broker has removed the old segments of partition 0, and
+// forgets the rows in them. The newest segment stays, so that the log has to grow.
+func (w *world) expire(before int64, keys []string) {
+	w.retain("1")
+	defer w.retain("-1")
+	w.until("segments expire", func() bool {
+		rs := []*kgo.Record{{Topic: w.topic, Key: []byte(kafkatest.FillerKey), Value: []byte(time.Now().String())}}
+		w.broker.ProduceTo(w.t, 0, rs...)
+		w.fold(rs)
+		starts, err := w.broker.Admin(w.t).ListStartOffsets(w.ctx(), w.topic)
+		require.NoError(w.t, err)
+		at, _ := starts.Lookup(w.topic, 0)
+		return at.Offset >= before
+	})
+	for _, k := range keys {
+		delete(w.parts[0], k)
+	}
+}
+
+// retain sets the topic's retention.ms.
+func (w *world) retain(ms string) {
+	resp, err := w.broker.Admin(w.t).AlterTopicConfigs(w.ctx(), []kadm.AlterConfig{{Name: "retention.ms", Value: &ms}}, w.topic)
+	require.NoError(w.t, err)
+	for _, r := range resp {
+		require.NoError(w.t, r.Err)
+	}
+}
+
+// deleteBefore moves the log start of a partition.
+func (w *world) deleteBefore(topic string, partition int32, before int64) {
 	req := kmsg.NewDeleteRecordsRequest()
 	rt := kmsg.NewDeleteRecordsRequestTopic()
 	rp := kmsg.NewDeleteRecordsRequestTopicPartition()
 	rp.Partition, rp.Offset = partition, before
-	rt.Topic, rt.Partitions = w.topic, append(rt.Partitions, rp)
+	rt.Topic, rt.Partitions = topic, append(rt.Partitions, rp)
 	req.Topics, req.TimeoutMillis = append(req.Topics, rt), 10_000
 	resp, err := req.RequestWith(w.ctx(), w.broker.Client(w.t))
 	require.NoError(w.t, err)
@@ -216,20 +279,22 @@ func (w *world) deleteRecords(partition int32, before int64, keys []string) {
 			require.Zero(w.t, p.ErrorCode)
 		}
 	}
-	for _, k := range keys {
-		delete(w.parts[partition], k)
-	}
 }
 
-// run opens the table and runs it.
-func (w *world) run(opts ...globaltable.Opt) {
+// run opens the table and runs it. The error is that of opening it.
+func (w *world) run(opts ...globaltable.Opt) error {
 	r := &running{done: make(chan struct{})}
 	opts = append([]globaltable.Opt{
-		globaltable.Brokers(w.broker.Addrs()...), globaltable.Kafka(w.broker.Opts()...), globaltable.Dir(w.dir),
-		globaltable.Logger(slog.New(slog.DiscardHandler)), globaltable.Hooks(&r.drops),
+		globaltable.Brokers(w.broker.Addrs()...), globaltable.Kafka(w.broker.Opts()...), globaltable.Kafka(kgo.Dialer(w.net.dial)), globaltable.Dir(w.dir),
+		globaltable.Logger(slog.New(slog.DiscardHandler)), globaltable.Hooks(&r.drops, r),
 	}, opts...)
-	tb, err := globaltable.Open(w.topic, codec.String(), codec.String(), opts...)
-	require.NoError(w.t, err)
+	if w.disk != nil {
+		opts = append(opts, globaltable.FileSystem(errorfs.Wrap(w.disk.mem, w.disk)))
+	}
+	tb, err := globaltable.Open(w.topic, codec.String(), values{codec.String(), &w.registry}, opts...)
+	if err != nil {
+		return err
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	r.Table, r.cancel = tb, cancel
 	go func() {
@@ -237,6 +302,7 @@ func (w *world) run(opts ...globaltable.Opt) {
 		r.err = tb.Run(ctx)
 	}()
 	w.table = r
+	return nil
 }
 
 // stop ends the table and tells how Run ended.
