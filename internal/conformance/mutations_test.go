@@ -60,7 +60,7 @@ func troubleEndsRun() []mutate.Change {
 }
 
 func valuesAreChanged() []mutate.Change {
-	return change("globaltable/apply.go", "Offset: r.Offset, Value: value}", "Offset: r.Offset, Value: append([]byte{'0'}, value...)}")
+	return change("globaltable/apply.go", "Headers: headers, Value: value}", "Headers: headers, Value: append([]byte{'0'}, value...)}")
 }
 
 func timesAreLost() []mutate.Change {
@@ -166,20 +166,20 @@ func rejectedIsNotCounted() []mutate.Change {
 	return change("globaltable/apply.go", "count.Rejected++\n", "")
 }
 
+func badRecordsDoNotFail() []mutate.Change {
+	return change("globaltable/apply.go", "if f.e.cfg.badRecords == Fail {", "if false {")
+}
+
+func badRecordsAreKept() []mutate.Change {
+	return change("globaltable/table.go", "if shape == nil && cfg.badRecords != 0 && key", "if false && shape == nil && cfg.badRecords != 0 && key")
+}
+
 func transformIsIgnored() []mutate.Change {
 	return change("globaltable/apply.go", "value = s.value", "_ = s.value")
 }
 
 func transformPanicsAreFilters() []mutate.Change {
 	return change("globaltable/transform.go", `err = newPanicError("transform", v)`, `_ = v`)
-}
-
-func valueErrorsAreZero() []mutate.Change {
-	return change("globaltable/read.go", "return none, t.decodeError(row, err)", "return none, nil")
-}
-
-func keyErrorsAreZero() []mutate.Change {
-	return change("globaltable/snapshot.go", "err = s.t.decodeError(row, err)", "err = nil")
 }
 
 func missesAreFound() []mutate.Change {
@@ -238,7 +238,7 @@ func rolesAreKept() []mutate.Change {
 }
 
 func codecsAreToldTheWrongHalf() []mutate.Change {
-	return change("globaltable/read.go", "t.value.Decode(row.Value, t.meta(codec.Value))", "t.value.Decode(row.Value, t.meta(codec.Key))")
+	return change("globaltable/read.go", "t.value.Decode(row.Value, t.meta(codec.Value, headers))", "t.value.Decode(row.Value, t.meta(codec.Key, headers))")
 }
 
 func stagesHaveNoName() []mutate.Change {

@@ -32,7 +32,7 @@ func ownRows() []row {
 		{ID: "X3", Verdict: own, Ours: "Partitions that are added are found and read, and the table stays ready.", Test: addedPartitions, Red: change("internal/feed/watch.go", "if p == nil && s.until == nil {", "if false {")},
 		{ID: "X4", Verdict: own, Ours: "A topic that was created again, shorter, as long or longer, is another one: no row of the old one is left.", Test: recreatedTopics, Red: topicIDsAreIgnored()},
 		{ID: "X5", Verdict: own, Ours: "A table that was away for longer than tombstones are kept is verified: what was deleted meanwhile is gone.", Test: forgottenTombstones, Red: change("globaltable/decide.go", "now.Sub(at.AtEnd) > retention {", "now.Sub(at.AtEnd) > retention && false {")},
-		{ID: "X6", Verdict: own, Ours: "Of one key in two partitions the record that is applied last counts; the entry shows whose it is.", Test: oneKeyInTwoPartitions, Red: nothingIsPut()},
+		{ID: "X6", Verdict: own, Ours: "Of one key in two partitions the record that is applied last counts; Stats.SpreadKeys tells that there are such keys.", Test: oneKeyInTwoPartitions, Red: change("globaltable/apply.go", "\t\tf.watchSpread(r)\n", "")},
 		{ID: "X7", Verdict: own, Ours: "Cancelled in the middle of a bootstrap, Run returns within a second.", Test: cancelledInABootstrap, Red: change("globaltable/run.go", "\t\tif ctx.Err() != nil {\n\t\t\t// The end", "\t\tif ctx.Err() != nil {\n\t\t\ttime.Sleep(2 * time.Second)\n\t\t\t// The end")},
 		{ID: "X8", Verdict: own, Ours: "Over a directory of another topic, or of a newer format, Open is refused; rows of another transform or isolation level are built anew.", Test: otherOptionsOverOneDirectory, Red: change("globaltable/decide.go", "case has.ReadUncommitted != want.ReadUncommitted:", "case false:")},
 		{ID: "X9", Verdict: own, Ours: "A second process that opens the directory gets ErrLocked, and the first is not disturbed.", Test: twoProcesses, Red: locksAreNotTold()},
@@ -101,7 +101,8 @@ func addedPartitions(t *testing.T) {
 		for p := range int32(3) {
 			w.putTo(p, numbered("in"+string('a'+p), 3)...)
 		}
-		r.until("all are read", func() bool { return mapsEqual(r.rows(), w.want) })
+		// Partitions are looked for every five seconds.
+		require.Eventually(t, func() bool { return mapsEqual(r.rows(), w.want) }, max(patience(), 10*time.Second), 5*time.Millisecond)
 		w.holds(r)
 		require.Len(t, r.Positions(), 3)
 		require.Equal(t, globaltable.Ready, r.Status().State)
@@ -151,6 +152,7 @@ func oneKeyInTwoPartitions(t *testing.T) {
 	w := fake(t, 2)
 	w.putTo(0, "a=first")
 	r := w.ready(memory())
+	require.Zero(t, r.Stats().SpreadKeys)
 	for i, p := range []int32{1, 0, 1} {
 		v := fmt.Sprint("a=", i)
 		r.sees(w.putTo(p, v))
@@ -160,6 +162,7 @@ func oneKeyInTwoPartitions(t *testing.T) {
 		require.True(t, ok)
 		require.Equal(t, p, e.Partition)
 	}
+	require.EqualValues(t, 1, r.Stats().SpreadKeys)
 	r.sees(w.putTo(0, "a"))
 	w.holds(r) // also if another partition still has a record
 }

@@ -24,10 +24,10 @@ func taskRows() []row {
 		{ID: "GST03", Kafka: gst + "shouldInitializeProcessorTopology", Verdict: skip, Ours: "There is no topology."},
 		{ID: "GST04", Kafka: gst + "shouldProcessRecordsForTopic", Verdict: match, Ours: "A record becomes a row of its topic's table, and of no other.", Test: recordsGoToTheirTable(0), Red: nothingIsPut()},
 		{ID: "GST05", Kafka: gst + "shouldProcessRecordsForOtherTopic", Verdict: match, Ours: "The same for a second table of the process.", Test: recordsGoToTheirTable(1), Red: nothingIsPut()},
-		{ID: "GST06", Kafka: gst + "shouldThrowStreamsExceptionWhenKeyDeserializationFails", Verdict: match, Ours: "A row whose key cannot be decoded comes with a DecodeError, which names its place.", Test: badKeysAreErrors, Red: keyErrorsAreZero()},
-		{ID: "GST07", Kafka: gst + "shouldThrowStreamsExceptionWhenValueDeserializationFails", Verdict: match, Ours: "A row whose value cannot be decoded gives a DecodeError, which names its place.", Test: badValuesAreErrors, Red: valueErrorsAreZero()},
-		{ID: "GST08", Kafka: gst + "shouldNotThrowStreamsExceptionWhenKeyDeserializationFailsWithSkipHandler", Verdict: match, Ours: "With a Transform a record whose key cannot be decoded is rejected and counted, and Run goes on.", Test: badRecordsAreRejected("short=\x00\x00\x00\x00\x00\x00\x00\x01"), Red: rejectedIsNotCounted()},
-		{ID: "GST09", Kafka: gst + "shouldNotThrowStreamsExceptionWhenValueDeserializationFails", Verdict: match, Ours: "The same for a value.", Test: badRecordsAreRejected("\x00\x00\x00\x00\x00\x00\x00\x09=short"), Red: rejectedIsNotCounted()},
+		{ID: "GST06", Kafka: gst + "shouldThrowStreamsExceptionWhenKeyDeserializationFails", Verdict: match, Ours: "With BadRecords(Fail) a record whose key cannot be decoded ends Run. Without, a scan gives a DecodeError in its row's place.", Test: in(map[string]func(*testing.T){"when it arrives": badRecordsEndRun("short=" + goodNumber), "when it is read": badKeysAreErrors}), Red: badRecordsDoNotFail()},
+		{ID: "GST07", Kafka: gst + "shouldThrowStreamsExceptionWhenValueDeserializationFails", Verdict: match, Ours: "With BadRecords(Fail) a record whose value cannot be decoded ends Run. Without, who reads its row gets a DecodeError.", Test: in(map[string]func(*testing.T){"when it arrives": badRecordsEndRun(goodNumber + "=short"), "when it is read": badValuesAreErrors}), Red: badRecordsDoNotFail()},
+		{ID: "GST08", Kafka: gst + "shouldNotThrowStreamsExceptionWhenKeyDeserializationFailsWithSkipHandler", Verdict: match, Ours: "With BadRecords(Skip), or a Transform, a record whose key cannot be decoded is counted, and Run goes on.", Test: badRecordsAreRejected("short=" + goodNumber), Red: badRecordsAreKept()},
+		{ID: "GST09", Kafka: gst + "shouldNotThrowStreamsExceptionWhenValueDeserializationFails", Verdict: match, Ours: "The same for a value: its key has no row then.", Test: badRecordsAreRejected("\x00\x00\x00\x00\x00\x00\x00\x09=short"), Red: badRecordsAreKept()},
 		{ID: "GST10", Kafka: gst + "shouldFlushStateManagerWithOffsets", Verdict: match, Ours: "What is stored with the rows is the offset behind the last record, of each partition.", Test: restingPositionsStay, Red: storedPositionsAreWrong()},
 		{ID: "GST11", Kafka: gst + "shouldCheckpointOffsetsWhenStateIsFlushed", Verdict: match, Ours: "A flush makes rows durable and, with them, the offset behind the last record.", Test: tablesAreFlushed, Red: neverFlushedByTime()},
 		{ID: "GST12", Kafka: gst + "shouldNotCheckpointIfNotReceivedEnoughRecords", Verdict: better, Ours: "The interval alone counts: one record becomes durable after it.", Test: oneRecordBecomesDurable, Red: neverFlushedByTime()},
@@ -103,21 +103,64 @@ func badValuesAreErrors(t *testing.T) {
 	require.EqualValues(t, 1, n)
 }
 
-func badRecordsAreRejected(bad string) func(*testing.T) {
+// badRecordsEndRun has a bad record between two good ones.
+func badRecordsEndRun(bad string) func(*testing.T) {
 	return func(t *testing.T) {
 		w := fake(t, 1)
-		w.put(bad, goodNumber+"="+goodNumber)
-		seen := &events{}
-		tb := numbersOf(t, w, globaltable.Hooks(seen), globaltable.Transform("v1",
-			func(e globaltable.Entry[int64, int64]) (int64, bool, error) { return e.Value, true, nil }))
+		fs := vfs.NewMem()
+		const two = "\x00\x00\x00\x00\x00\x00\x00\x02"
+		w.put(goodNumber+"="+goodNumber, bad, two+"="+goodNumber)
+		tb, err := globaltable.Open(w.topic, codec.Int64(), codec.Int64(), w.opts(on(fs, globaltable.BadRecords(globaltable.Fail))...)...)
+		require.NoError(t, err)
+		var failed *globaltable.BadRecordError
+		require.ErrorAs(t, tb.Run(ctxOf(t)), &failed)
+		require.EqualValues(t, 1, failed.Offset)
+		require.Equal(t, w.topic, failed.Topic)
+		require.Equal(t, globaltable.Failed, tb.Status().State)
+		require.NoError(t, tb.Close())
+		// Who accepts it goes on from there.
+		tb, err = globaltable.Open(w.topic, codec.Int64(), codec.Int64(), w.opts(on(fs, globaltable.BadRecords(globaltable.Skip))...)...)
+		require.NoError(t, err)
+		runAny(t, tb)
+		require.NotEqual(t, globaltable.Rebuilt, tb.Stats().Decision)
 		require.EqualValues(t, 1, tb.Stats().Rejected)
-		require.Equal(t, map[globaltable.DropReason]int{globaltable.DropRejected: 1}, seen.dropped())
-		n, ok, err := tb.Get(1)
+		n, ok, err := tb.Get(2)
 		require.NoError(t, err)
 		require.True(t, ok)
 		require.EqualValues(t, 1, n)
-		require.Equal(t, globaltable.Ready, tb.Status().State)
 	}
+}
+
+// in runs several tests as one.
+func in(tests map[string]func(*testing.T)) func(*testing.T) {
+	return func(t *testing.T) {
+		for name, test := range tests {
+			t.Run(name, test)
+		}
+	}
+}
+
+func badRecordsAreRejected(bad string) func(*testing.T) {
+	skips := func(how globaltable.Opt) func(*testing.T) {
+		return func(t *testing.T) {
+			w := fake(t, 1)
+			w.put(bad, goodNumber+"="+goodNumber)
+			seen := &events{}
+			tb := numbersOf(t, w, globaltable.Hooks(seen), how)
+			require.EqualValues(t, 1, tb.Stats().Rejected)
+			require.Equal(t, map[globaltable.DropReason]int{globaltable.DropRejected: 1}, seen.dropped())
+			n, ok, err := tb.Get(1)
+			require.NoError(t, err)
+			require.True(t, ok)
+			require.EqualValues(t, 1, n)
+			require.Equal(t, globaltable.Ready, tb.Status().State)
+		}
+	}
+	return in(map[string]func(*testing.T){
+		"policy": skips(globaltable.BadRecords(globaltable.Skip)),
+		"transform": skips(globaltable.Transform("v1",
+			func(e globaltable.Entry[int64, int64]) (int64, bool, error) { return e.Value, true, nil })),
+	})
 }
 
 func oneRecordBecomesDurable(t *testing.T) {

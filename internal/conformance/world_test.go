@@ -286,6 +286,7 @@ func (w *world) opts(more ...globaltable.Opt) []globaltable.Opt {
 		globaltable.Brokers(w.broker.Addrs()...), globaltable.Kafka(w.broker.Opts()...),
 		// kgo's own pauses between tries are long for tests.
 		globaltable.Kafka(kgo.RetryBackoffFn(func(int) time.Duration { return 5 * time.Millisecond })),
+		globaltable.RebuildJitter(0),
 	}, more...)
 }
 
