@@ -12,11 +12,13 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/globaltable/enrich/codec"
 	"github.com/globaltable/enrich/globaltable"
+	"github.com/globaltable/enrich/internal/kafkatest"
 	"github.com/globaltable/enrich/join"
 	"github.com/globaltable/enrich/stream"
 )
@@ -396,7 +398,7 @@ func brokersOverrule(t *testing.T) {
 }
 
 func topicsAreNotCreated(t *testing.T) {
-	w := fake(t, 1)
+	w := newWorld(t, kafkatest.Fake(t, kfake.AllowAutoTopicCreation()), 1, kafkatest.Compacted())
 	w.deleteTopic()
 	asked := w.count(kmsg.Metadata)
 	r := w.open(memory(), globaltable.Kafka(kgo.AllowAutoTopicCreation()))

@@ -64,7 +64,7 @@ type section struct {
 
 func sections() []section {
 	return []section{
-		{"Restoring and checkpoints", slices.Concat(restoreRows(), checkpointRows(), troubleRows())},
+		{"Restoring and checkpoints", inOrder(restoreRows(), checkpointRows(), troubleRows())},
 		{"Records on their way into the table", taskRows()},
 		{"The thread that keeps a table up to date", threadRows()},
 		{"What user code can reach", contextRows()},
@@ -77,6 +77,12 @@ func sections() []section {
 		{"What Kafka does not test", ownRows()},
 		{"Null rules of the join", nullRows()},
 	}
+}
+
+// inOrder puts rows of one class of Kafka's in the order of their IDs, whose numbers
+// are of one length.
+func inOrder(rows ...[]row) []row {
+	return slices.SortedFunc(slices.Values(slices.Concat(rows...)), func(a, b row) int { return strings.Compare(a.ID, b.ID) })
 }
 
 func allRows() (all []row) {
@@ -226,8 +232,8 @@ func document() string {
 	fmt.Fprintf(&b, `# Conformance with Kafka's global tables
 
 Apache Kafka's own tests say what its global tables do, and what they refuse. This page lists what they assert, test by test, and what
-this table does instead of it or alike. It was made from Apache Kafka's test sources, October 2024; what is older or newer there is named
-where it matters. Their words are not repeated here: look the tests up by their names.
+this table does alike, or instead. It was made from Apache Kafka's test sources, October 2024; the few tests that came since are marked as
+later. What they say is told in our words: look them up by their names.
 
 Each row that is not left out is a subtest, under its ID. %d rows are shown:
 
@@ -246,7 +252,8 @@ go test ./internal/conformance -run TestMutations -mutations -timeout 60m
 go test ./internal/conformance -run TestDocument -rewrite
 `+"```\n"+`
 A row counts only if its subtest ran and was not skipped. The third command shows, for each row, that its subtest goes red when the
-code is changed so that the row is not true any more. Rows that the compiler sees to have no such change, and say why in their test.
+code is changed so that the row is not true any more. Where the compiler alone sees to a row there is no such change, and its
+subtest looks at the types.
 `, n[match]+n[other]+n[better]+n[own], n[match], n[other], n[better], n[own], n[later], n[skip])
 	for _, s := range sections() {
 		fmt.Fprintf(&b, "\n## %s\n\n| ID | Kafka's test | verdict | this table |\n|---|---|---|---|\n", s.Title)
