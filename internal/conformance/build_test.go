@@ -412,7 +412,7 @@ func topicsAreNotCreated(t *testing.T) {
 
 func failuresAreTold(t *testing.T) {
 	j := newJoin(t, 1, 1)
-	well := j.rows.beside(1)
+	well := j.rows.beside()
 	j.rows.put("a=1")
 	well.put("b=2")
 	disk := &fullDisk{}

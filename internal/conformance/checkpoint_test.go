@@ -58,7 +58,7 @@ func mapsEqual[K, V comparable](a, b map[K]V) bool {
 
 func tablesAreFlushed(t *testing.T) {
 	first := fake(t, 2)
-	second := first.beside(1)
+	second := first.beside()
 	soon := globaltable.FlushInterval(10 * time.Millisecond)
 	disks := []crashable{newCrashable(), newCrashable()}
 	r, s := first.ready(on(disks[0], soon)...), second.ready(on(disks[1], soon)...)
@@ -70,7 +70,7 @@ func tablesAreFlushed(t *testing.T) {
 
 func closeClosesTheStore(t *testing.T) {
 	first := fake(t, 1)
-	second := first.beside(1)
+	second := first.beside()
 	dirs := []string{t.TempDir(), t.TempDir()}
 	for i, w := range []*world{first, second} {
 		w.put("a=1")
@@ -114,7 +114,7 @@ func closeIsIdempotent(t *testing.T) {
 
 func failingClosesClose(t *testing.T) {
 	w := fake(t, 1)
-	well := w.beside(1)
+	well := w.beside()
 	disk, fs := &fullDisk{}, vfs.NewMem()
 	r := w.ready(on(disk.on(fs), globaltable.FlushInterval(time.Hour))...)
 	dir := globaltable.Dir(t.TempDir())
@@ -134,7 +134,7 @@ func failingClosesClose(t *testing.T) {
 
 func restingPositionsStay(t *testing.T) {
 	w := fake(t, 2)
-	rests := w.beside(1)
+	rests := w.beside()
 	fs, other := vfs.NewMem(), vfs.NewMem()
 	w.putTo(0, "a=1", "b=2")
 	w.putTo(1, numbered("k", 5)...)

@@ -66,7 +66,7 @@ func directoriesArePrivate(t *testing.T) {
 
 func removeDeletesTheTable(t *testing.T) {
 	w := fake(t, 1)
-	neighbour := w.beside(1)
+	neighbour := w.beside()
 	parent := t.TempDir()
 	dir, next := filepath.Join(parent, "one"), filepath.Join(parent, "two")
 	w.put("a=1")

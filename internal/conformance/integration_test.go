@@ -442,7 +442,7 @@ func panickingCodecs(t *testing.T) {
 // Several streams may join one table, and one stream several.
 func everyStreamSeesEveryTable(t *testing.T) {
 	j := newJoin(t, 1, 1)
-	more := j.rows.beside(1)
+	more := j.rows.beside()
 	j.rows.put("a=1", "b=2")
 	more.put("a=x")
 	first, second := j.table().table, more.ready(memory()).table

@@ -117,7 +117,7 @@ func recreatedTopics(t *testing.T) {
 				dir := globaltable.Dir(t.TempDir())
 				w.put(numbered("old", 10)...)
 				w.ready(dir).stop()
-				w.recreate(1)
+				w.recreate()
 				w.put(numbered("new", n)...)
 				r := w.ready(dir)
 				w.holds(r)
@@ -362,12 +362,12 @@ func emptyTopics(t *testing.T) {
 
 func oneTableRebuilds(t *testing.T) {
 	first := fake(t, 1)
-	second := first.beside(1)
+	second := first.beside()
 	first.put("old=1")
 	second.put("a=1")
 	r, other := first.ready(memory()), second.ready(memory())
 	before := other.Stats()
-	first.recreate(1)
+	first.recreate()
 	first.put("new=1")
 	r.until("the swap", func() bool { return r.Stats().Rebuilds == 1 })
 	first.holds(r)

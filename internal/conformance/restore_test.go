@@ -89,7 +89,7 @@ func oldPartitionsAreRebuilt(t *testing.T) {
 	fs := vfs.NewMem()
 	w.put(numbered("old", 20)...)
 	w.ready(on(fs)...).stop()
-	w.recreate(1)
+	w.recreate()
 	w.put("new=1")
 	r := w.ready(on(fs)...)
 	require.Equal(t, globaltable.Rebuilt, r.Stats().Decision)
@@ -133,7 +133,7 @@ func damageIsHealed(pattern string, damage func(*testing.T, string)) func(*testi
 
 func allTablesBecomeReady(t *testing.T) {
 	first := fake(t, 2)
-	second := first.beside(1)
+	second := first.beside()
 	first.put("a=1", "b=2")
 	second.put("a=other")
 	r, s := first.open(memory()), second.open(memory())
@@ -178,7 +178,7 @@ func absentTopicsAreWaitedFor(t *testing.T) {
 	require.Equal(t, globaltable.Starting, r.Status().State)
 	_, _, err := r.Get("a")
 	require.ErrorIs(t, err, globaltable.ErrNotReady)
-	w.createAgain(1)
+	w.createAgain()
 	r.waitReady()
 	r.sees(w.put("a=1"))
 	w.holds(r)

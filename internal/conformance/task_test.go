@@ -43,7 +43,7 @@ func taskRows() []row {
 func recordsGoToTheirTable(which int) func(*testing.T) {
 	return func(t *testing.T) {
 		first := fake(t, 2)
-		worlds := []*world{first, first.beside(1)}
+		worlds := []*world{first, first.beside()}
 		tables := []*replica{worlds[0].ready(memory()), worlds[1].ready(memory())}
 		tables[which].sees(worlds[which].put("a=1"))
 		for i, w := range worlds {
@@ -308,7 +308,7 @@ func rebuildsAnswerMeanwhile(t *testing.T) {
 	h := &hold{key: "last"}
 	w.put("old=1")
 	r := w.ready(memory(), h.opt())
-	w.recreate(1)
+	w.recreate()
 	w.put("new=1", "last=1")
 	r.until("it rebuilds", func() bool { return r.Status().State == globaltable.Rebuilding })
 	require.Equal(t, globaltable.TopicRecreated, r.Status().Reason)

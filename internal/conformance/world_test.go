@@ -70,10 +70,10 @@ func newWorld(t *testing.T, b *kafkatest.Broker, partitions int32, configs map[s
 	return &world{t: t, broker: b, topic: b.CreateTopic(t, "devices", partitions, -1, configs), want: map[string]string{}}
 }
 
-// beside is another topic of the same broker.
-func (w *world) beside(partitions int32) *world {
+// beside is another topic of the same broker, of one partition.
+func (w *world) beside() *world {
 	w.t.Helper()
-	return newWorld(w.t, w.broker, partitions, kafkatest.Compacted())
+	return newWorld(w.t, w.broker, 1, kafkatest.Compacted())
 }
 
 func ctxOf(t *testing.T) context.Context {
@@ -152,22 +152,22 @@ func (w *world) deleteTopic() {
 	clear(w.want)
 }
 
-func (w *world) createAgain(partitions int32) {
+func (w *world) createAgain() {
 	w.t.Helper()
 	compact := "compact"
 	// Kafka refuses the name until the old topic is gone on every broker.
 	require.Eventually(w.t, func() bool {
-		_, err := w.broker.Admin(w.t).CreateTopic(ctxOf(w.t), partitions, -1, map[string]*string{"cleanup.policy": &compact}, w.topic)
+		_, err := w.broker.Admin(w.t).CreateTopic(ctxOf(w.t), 1, -1, map[string]*string{"cleanup.policy": &compact}, w.topic)
 		return err == nil
 	}, patience(), 20*time.Millisecond)
-	w.broker.AwaitTopic(w.t, w.topic, partitions)
+	w.broker.AwaitTopic(w.t, w.topic, 1)
 }
 
-// recreate deletes the topic and creates it again, empty.
-func (w *world) recreate(partitions int32) {
+// recreate deletes the topic and creates it again, empty, with one partition.
+func (w *world) recreate() {
 	w.t.Helper()
 	w.deleteTopic()
-	w.createAgain(partitions)
+	w.createAgain()
 }
 
 // deleteRecords moves the log start of partition 0, and forgets keys below it.
