@@ -165,7 +165,7 @@ func nothingIsThereTwice(t *testing.T) {
 	_, err := globaltable.Open(w.topic, codec.String(), codec.String(), w.opts(globaltable.Dir(dir))...)
 	require.ErrorIs(t, err, globaltable.ErrLocked)
 	require.ErrorContains(t, err, dir)
-	require.ErrorIs(t, r.Run(t.Context()), globaltable.ErrRunTwice)
+	require.ErrorIs(t, r.Run(ctxOf(t)), globaltable.ErrRunTwice)
 	require.Equal(t, globaltable.Ready, r.Status().State, "the first one goes on")
 }
 
