@@ -19,7 +19,7 @@ import (
 )
 
 var (
-	crashPoints = flag.Int("crash.points", 200, "how many crashes TestCrashAtAnyMoment looks at, at least")
+	crashPoints = flag.Int("crash.points", 600, "how many crashes TestCrashAtAnyMoment looks at, at least")
 	crashSeed   = flag.Uint64("crash.seed", 0, "the one history that TestCrashAtAnyMoment plays; 0 for random ones")
 )
 
@@ -229,6 +229,7 @@ func (l *life) close() *store.State {
 	}
 	l.watch.begin(phaseClose)
 	l.r.close()
+	require.Empty(l.e.t, l.watch.early())
 	f := l.r.e.follower.Load()
 	if f != nil {
 		l.watch.isDurable(f.gen.Number(), f.gen.State())
@@ -247,6 +248,13 @@ func (l *life) close() *store.State {
 func (l *life) sometimes() {
 	if l.rng.IntN(3) > 0 {
 		l.caughtUp(l.r)
+	}
+}
+
+// meanwhile goes on producing while the table verifies.
+func (l *life) meanwhile() {
+	for l.r.Stats().Verifications == 0 && l.rng.IntN(200) > 0 {
+		l.now().put(1 + l.rng.IntN(5))
 	}
 }
 
@@ -286,6 +294,7 @@ func (l *life) steps() map[string]func() {
 			l.now().put(300 + l.rng.IntN(500))
 			l.cut(s)
 			l.open()
+			l.meanwhile()
 			l.sometimes()
 		},
 		"tombstones expired": func() {
@@ -293,6 +302,7 @@ func (l *life) steps() map[string]func() {
 			l.close()
 			l.now().put(1 + l.rng.IntN(500))
 			l.open(DeleteRetention(time.Nanosecond))
+			l.meanwhile()
 			l.sometimes()
 		},
 		"another topic while down": func() {

@@ -99,7 +99,7 @@ type watcher struct {
 	deletes int
 	durable map[uint64]map[int32]int64
 	current uint64
-	behind  string // a swap of a generation that was not complete
+	swapped string // a generation that took another's place and was not complete
 	ends    map[int32]int64
 	endsOf  TopicID
 }
@@ -233,6 +233,13 @@ func (w *watcher) taken() []*crashPoint {
 	return all
 }
 
+// early returns how a generation has answered before it was complete, if one did.
+func (w *watcher) early() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.swapped
+}
+
 func (w *watcher) flushed(i pebble.FlushInfo) {
 	if i.Err == nil {
 		w.seen.flushes.Add(1)
@@ -322,7 +329,7 @@ func (w *watcher) OnRebuild(stage RebuildStage, _ Reason, _ error) {
 		if TopicID(gen.Identity().TopicID) == w.endsOf {
 			for p, end := range w.ends {
 				if at := gen.State().Get(p).Next; at < end {
-					w.behind = fmt.Sprintf("generation %d answers and is at %d of %d in partition %d", gen.Number(), at, end, p)
+					w.swapped = fmt.Sprintf("generation %d answers and is at %d of %d in partition %d", gen.Number(), at, end, p)
 				}
 			}
 		}
