@@ -158,6 +158,8 @@ type faulty struct {
 	dropped uint64
 	closed  error // Close's
 	done    bool  // the phase came to its end
+	// unnoticed is called while it waits that something comes of the faults.
+	unnoticed func(*replica)
 }
 
 func (x *faulty) within(what string, cond func() bool) {
@@ -238,13 +240,16 @@ func (x *faulty) run() {
 	}
 	x.within("nothing comes of it", func() bool {
 		n, _ := x.f.hits()
-		x.dropped = r.Stats().RebuildsDropped
 		if n > 0 {
 			if err := r.Status().Err; err != nil {
 				x.told = err
 			}
 		}
+		x.dropped = r.Stats().RebuildsDropped
 		x.done = x.phase.done(x.world, r)
+		if x.unnoticed != nil {
+			x.unnoticed(r)
+		}
 		return x.done || r.isEnd() || x.told != nil || x.dropped > 0
 	})
 	x.read(r)
