@@ -250,7 +250,8 @@ func (x *faulty) run() {
 		if x.unnoticed != nil {
 			x.unnoticed(r)
 		}
-		return x.done || r.isEnd() || x.told != nil || x.dropped > 0
+		// After one that does not come again the table heals by itself, or ends.
+		return x.done || r.isEnd() || x.f.forever && (x.told != nil || x.dropped > 0)
 	})
 	x.read(r)
 	early, where := x.f.hits()
@@ -395,14 +396,18 @@ func TestInjectedIOErrors(t *testing.T) {
 					continue
 				}
 				hit, ends, drops := 0, 0, 0
-				for range *ioErrorRounds {
+				for round := 0; round < *ioErrorRounds || hit == 0 && round < *ioErrorRounds+3; round++ {
+					n := 1
+					if round < *ioErrorRounds { // it may not come as often as before
+						n += rng.IntN(count)
+					}
 					x := &faulty{world: w, phase: phase, disk: phase.start(w, closed), f: &faults{
-						kinds: []errorfs.OpKind{kind}, n: 1 + rng.IntN(count), forever: rng.IntN(2) == 0,
+						kinds: []errorfs.OpKind{kind}, n: n, forever: rng.IntN(2) == 0,
 						err: []error{syscall.EIO, syscall.ENOSPC}[rng.IntN(2)],
 					}}
 					x.run()
-					n, _ := x.f.hits()
-					hit += n
+					hits, _ := x.f.hits()
+					hit += hits
 					if x.err != nil || x.open != nil {
 						ends++
 					}
