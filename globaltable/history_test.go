@@ -26,6 +26,8 @@ type history struct {
 	e   *env
 	rng *rand.Rand
 	cl  *kgo.Client
+	// keyed is set for a topic that takes no records without a key.
+	keyed bool
 
 	mu      sync.Mutex
 	records []*kgo.Record
@@ -52,7 +54,7 @@ func (h *history) put(n int) {
 		default:
 			r.Value = fmt.Appendf(nil, "v%d-%s", h.rng.Uint32(), strings.Repeat("x", h.rng.IntN(40)))
 		}
-		if h.rng.IntN(50) == 0 {
+		if h.rng.IntN(50) == 0 && !h.keyed {
 			r.Key = nil
 		}
 		rs = append(rs, r)
