@@ -21,7 +21,7 @@ import (
 	"github.com/globaltable/enrich/internal/store"
 )
 
-var corruptions = flag.Int("corrupt.rounds", 150, "how many damaged directories TestCorruptionHeals opens")
+var corruptions = flag.Int("corrupt.rounds", lessWithRace(150), "how many damaged directories TestCorruptionHeals opens")
 
 // filesOf returns the paths of all files below a directory.
 func filesOf(fs vfs.FS, dir string) (paths []string) {

@@ -19,9 +19,18 @@ import (
 )
 
 var (
-	crashPoints = flag.Int("crash.points", 600, "how many crashes TestCrashAtAnyMoment looks at, at least")
+	crashPoints = flag.Int("crash.points", lessWithRace(600), "how many crashes TestCrashAtAnyMoment looks at, at least")
 	crashSeed   = flag.Uint64("crash.seed", 0, "the one history that TestCrashAtAnyMoment plays; 0 for random ones")
 )
+
+// lessWithRace is how many rounds are played by default: the race detector makes
+// each several times as slow.
+func lessWithRace(n int) int {
+	if raceEnabled {
+		return n / 3
+	}
+	return n
+}
 
 // quickFetches makes a fake answer fetches with few records, and soon.
 func quickFetches(b *kafkatest.Broker, bytes int32) {
