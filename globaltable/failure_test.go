@@ -129,3 +129,26 @@ func TestStopAfterARebuildFailed(t *testing.T) {
 	require.Equal(t, map[string]string{"old": "1"}, r.rows(), "it goes on answering")
 	disk.full.Store(false)
 }
+
+// A table that could not be read, and was to be read again, ends without an error:
+// waiting would have cured it.
+func TestStopAfterAReadFailed(t *testing.T) {
+	e := newEnv(t, kafkatest.Fake(t), 1)
+	var broken atomic.Bool
+	fs := errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if op.Kind == errorfs.OpOpen && strings.Contains(op.Path, "bulk-") && broken.Load() {
+			return syscall.EIO
+		}
+		return nil
+	}))
+	e.put("a=1")
+	r := e.ready(smallBulk(), opt(func(c *config) { c.fs, c.dir, c.memory = fs, "/table", false }))
+	broken.Store(true)
+	e.put(numbered("k", 0, 2000)...)
+	r.until("it says that a chunk cannot be taken in", func() bool { return errors.Is(r.Status().Err, syscall.EIO) })
+	r.cancel()
+	require.NoError(t, r.runErr())
+	require.Equal(t, Stopped, r.Status().State)
+	_, ok, err := r.Get("a")
+	require.True(t, ok && err == nil, "it goes on answering")
+}

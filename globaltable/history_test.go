@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -27,6 +26,8 @@ type history struct {
 	e   *env
 	rng *rand.Rand
 	cl  *kgo.Client
+	// keyed is set for a topic that takes no records without a key.
+	keyed bool
 
 	mu      sync.Mutex
 	records []*kgo.Record
@@ -53,7 +54,7 @@ func (h *history) put(n int) {
 		default:
 			r.Value = fmt.Appendf(nil, "v%d-%s", h.rng.Uint32(), strings.Repeat("x", h.rng.IntN(40)))
 		}
-		if h.rng.IntN(50) == 0 {
+		if h.rng.IntN(50) == 0 && !h.keyed {
 			r.Key = nil
 		}
 		rs = append(rs, r)
@@ -65,22 +66,38 @@ func (h *history) put(n int) {
 }
 
 // pickyTransform does not keep some of what put produces.
-func pickyTransform(e Entry[string, string]) (string, bool, error) {
-	switch {
-	case strings.HasPrefix(e.Value, "filter"):
-		return "", false, nil
-	case strings.HasPrefix(e.Value, "reject"):
-		return "", false, errors.New("no")
+func pickyTransform(e Entry[string, string]) (string, bool, error) { return marking("+")(e) }
+
+// marking returns a transform that puts a mark before values, and does not keep
+// some of what put produces.
+func marking(mark string) func(Entry[string, string]) (string, bool, error) {
+	return func(e Entry[string, string]) (string, bool, error) {
+		switch {
+		case strings.HasPrefix(e.Value, "filter"):
+			return "", false, nil
+		case strings.HasPrefix(e.Value, "reject"):
+			return "", false, errors.New("no")
+		}
+		return mark + e.Value, true, nil
 	}
-	return "+" + e.Value, true, nil
 }
 
 // upTo returns the rows and counters of the records below each partition's
 // position.
 func (h *history) upTo(next map[int32]int64, picky bool) (rows map[string]string, c store.Counters) {
+	if picky {
+		return h.fold(next, nil, "+")
+	}
+	return h.fold(next, nil, "")
+}
+
+// fold is upTo without the rows whose record lies below where the log starts. A
+// mark is that of the transform, empty without one.
+func (h *history) fold(next, starts map[int32]int64, mark string) (rows map[string]string, c store.Counters) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	rows = map[string]string{}
+	picky, gone := mark != "", map[string]bool{}
 	slices.SortStableFunc(h.records, func(a, b *kgo.Record) int { return int(a.Offset - b.Offset) })
 	for _, r := range h.records {
 		if r.Offset >= next[r.Partition] {
@@ -88,6 +105,7 @@ func (h *history) upTo(next map[int32]int64, picky bool) (rows map[string]string
 		}
 		c.Records++
 		key, value := string(r.Key), string(r.Value)
+		gone[key] = r.Offset < starts[r.Partition]
 		switch {
 		case r.Key == nil:
 			c.NullKeys++
@@ -100,12 +118,11 @@ func (h *history) upTo(next map[int32]int64, picky bool) (rows map[string]string
 		case picky && strings.HasPrefix(value, "reject"):
 			c.Rejected++
 			delete(rows, key)
-		case picky:
-			rows[key] = "+" + value
 		default:
-			rows[key] = value
+			rows[key] = mark + value
 		}
 	}
+	maps.DeleteFunc(rows, func(key, _ string) bool { return gone[key] })
 	return rows, c
 }
 
@@ -234,113 +251,4 @@ func TestRandomHistories(t *testing.T) {
 		})
 	}
 	require.GreaterOrEqual(t, bulks, uint64(8), "they were loaded in bulk")
-}
-
-// A disk as crashes at random moments leave it, while a table loads in bulk and
-// live: its rows are the fold of what was produced up to the positions that it
-// has, its counters those of it, and a table that is opened on it goes on from
-// there to the same end.
-func TestCrashLeavesAPrefixOfTheTopic(t *testing.T) {
-	began, inBulk := 0, 0
-	for range 4 {
-		seed := rand.Uint64()
-		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) {
-			rng := rand.New(rand.NewPCG(seed, 0))
-			b := kafkatest.Fake(t)
-			smallFetches(b, int32(2000+rng.IntN(20_000)))
-			e := nullKeyed(t, b, 3)
-			h := newHistory(e, rng)
-			fs := vfs.NewCrashableMem()
-			c := &crasher{fs: fs, rng: rand.New(rand.NewPCG(seed, 1)), most: 12}
-			opts := func(fs vfs.FS, more ...Opt) []Opt {
-				return append(more, AcceptUncompacted(), Transform("picky", pickyTransform), bulkOf(200, 4000),
-					FlushInterval(5*time.Millisecond), opt(func(c *config) { c.fs, c.dir = fs, "/table" }))
-			}
-			h.put(6000)
-			r := e.open(opts(fs, Hooks(c))...)
-			for range 3 {
-				for range 30 {
-					h.put(1 + rng.IntN(20))
-				}
-				h.put(3000)
-			}
-			h.caughtUp(r, true)
-			c.now()
-			r.close()
-			for i, disk := range c.taken() {
-				root, err := store.OpenRoot(store.Options{FS: disk, Dir: "/table", Topic: e.topic})
-				require.NoError(t, err, "crash %d", i)
-				gen, err := root.Current()
-				require.NoError(t, err, "crash %d", i)
-				require.NotNil(t, gen)
-				next := nextOf(gen.State())
-				rows, counters := h.upTo(next, true)
-				require.Equal(t, rows, rowsOf(t, gen), "crash %d at %v", i, next)
-				require.Equal(t, counters, gen.State().Counters, "crash %d at %v", i, next)
-				require.NoError(t, root.Close())
-				if len(next) > 0 && counters.Records < uint64(len(h.records)) {
-					began++
-				}
-				if i%3 == 0 {
-					again := e.ready(opts(disk)...)
-					h.caughtUp(again, true)
-					again.close()
-				}
-			}
-			inBulk += c.inBulk
-		})
-	}
-	require.Positive(t, began, "crashes in the middle")
-	require.Positive(t, inBulk, "crashes in the middle of a bulk load")
-}
-
-// crasher takes the disk at random moments, when a batch has been applied.
-type crasher struct {
-	fs     *vfs.MemFS
-	most   int
-	mu     sync.Mutex
-	rng    *rand.Rand
-	disks  []*vfs.MemFS
-	inBulk int
-}
-
-func (c *crasher) OnBatchApplied(b BatchApplied) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if len(c.disks) < c.most && c.rng.IntN(4) == 0 {
-		c.take()
-		if b.Rows > 40 {
-			c.inBulk++
-		}
-	}
-}
-
-func (c *crasher) take() {
-	c.disks = append(c.disks, c.fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: c.rng.IntN(101), RNG: c.rng}))
-}
-
-func (c *crasher) now() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.take()
-}
-
-func (c *crasher) taken() []*vfs.MemFS {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.disks
-}
-
-// rowsOf returns a generation's rows.
-func rowsOf(t *testing.T, gen *store.Generation) map[string]string {
-	t.Helper()
-	snap, err := gen.NewSnapshot()
-	require.NoError(t, err)
-	defer snap.Close()
-	rows := map[string]string{}
-	require.NoError(t, snap.Scan(nil, nil, func(key []byte, row *store.Row) bool {
-		rows[string(key)] = string(row.Value)
-		return true
-	}))
-	return rows
 }

@@ -68,6 +68,12 @@ func (e *engine) flushServed() error {
 		e.log.Warn("rebuild was not made durable", "err", err)
 		return nil
 	}
+	if err != nil && fatalError(err) == nil {
+		// It was to be tried again. The next run reads again what was not
+		// applied.
+		e.log.Warn("table ends while it could not go on", "err", err)
+		return nil
+	}
 	return err
 }
 

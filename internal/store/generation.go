@@ -140,7 +140,9 @@ func openGeneration(r *Root, n uint64) (*Generation, error) {
 		// An earlier run may have left it as far behind as a bulk load can.
 		g.backlog.pardon(min(sublevels(g.db), bulkWaitFrom))
 		g.merged.Store(true)
-		err = g.load()
+		if err = g.requireNumbers(); err == nil {
+			err = g.load()
+		}
 	}
 	if f := g.fail.get(); f != nil {
 		err = f
@@ -178,6 +180,32 @@ func openError(err error) error {
 		return err
 	}
 	return corrupt(err)
+}
+
+// requireNumbers returns ErrCorrupt if writes would get sequence numbers that rows
+// have already. Pebble reads a manifest up to what is damaged in it, as after a
+// crash, and its first record has no number yet: rows of higher numbers are hidden
+// then, and turn up later, over newer ones.
+func (g *Generation) requireNumbers() error {
+	b := g.db.NewBatch()
+	defer func() { _ = b.Close() }()
+	// It takes no number, and tells which would be the next.
+	_ = b.LogData(nil, nil)
+	if err := g.db.Apply(b, pebble.NoSync); err != nil {
+		return err
+	}
+	levels, err := g.db.SSTables()
+	if err != nil {
+		return g.readError(err)
+	}
+	for _, tables := range levels {
+		for i := range tables {
+			if t := &tables[i]; t.LargestSeqNum >= b.SeqNum() {
+				return corrupt(fmt.Errorf("the manifest ends early: table %s has writes up to %d, and the next one would be %d", t.FileNum, t.LargestSeqNum, b.SeqNum()))
+			}
+		}
+	}
+	return nil
 }
 
 // load reads the internal records.

@@ -34,10 +34,15 @@ func lockDir(fsys vfs.FS, dir string) (io.Closer, error) {
 		}
 		// Remove may have deleted the file between its being opened and its
 		// being locked: then the lock keeps nobody out.
-		if _, err := fsys.Stat(name); err == nil {
+		_, gone := fsys.Stat(name)
+		if gone == nil {
 			return lock, nil
 		}
-		if err := lock.Close(); err != nil {
+		err = lock.Close()
+		if !errors.Is(gone, fs.ErrNotExist) {
+			err = errors.Join(gone, err)
+		}
+		if err != nil {
 			return nil, fmt.Errorf("store: cannot lock %s: %w", dir, err)
 		}
 	}

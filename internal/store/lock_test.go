@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -132,4 +133,24 @@ func TestOpenRootLeavesNoLockBehind(t *testing.T) {
 	_, err = OpenRoot(o)
 	require.ErrorIs(t, err, syscall.EIO)
 	require.NoError(t, open(t, mem).Close())
+}
+
+// A lock file that cannot be looked at is an error, and not tried for ever.
+func TestLockFileThatCannotBeLookedAt(t *testing.T) {
+	fs := vfs.NewMem()
+	require.NoError(t, open(t, fs).Close())
+	tries := 0
+	broken := inject(fs, func(op errorfs.Op) error {
+		if op.Kind == errorfs.OpStat && strings.HasSuffix(op.Path, lockName) {
+			if tries++; tries <= 100 {
+				return syscall.EIO
+			}
+		}
+		return nil
+	})
+	_, err := OpenRoot(testOptions(broken))
+	require.ErrorIs(t, err, syscall.EIO)
+	require.ErrorContains(t, err, "lock")
+	require.Equal(t, 1, tries)
+	require.NoError(t, open(t, fs).Close(), "it is not left locked")
 }
