@@ -93,6 +93,7 @@ type generator struct {
 	values      int
 	running     bool
 	open        bool // a transaction is
+	trimmed     bool // the beginning of a log was deleted; the fake's compaction would bring some of it back
 	uncommitted bool // some table of the story reads so
 	options     options
 }
@@ -142,7 +143,7 @@ func (g *generator) compacts() bool { return strings.Contains(g.s.policy, "compa
 
 // fresh begins with an empty topic.
 func (g *generator) fresh(partitions int) {
-	g.partitions, g.home, g.keys, g.names = partitions, map[string]int32{}, nil, oddKeys()
+	g.partitions, g.home, g.keys, g.names, g.trimmed = partitions, map[string]int32{}, nil, oddKeys(), false
 	g.Shuffle(len(g.names), func(i, j int) { g.names[i], g.names[j] = g.names[j], g.names[i] })
 }
 
@@ -281,10 +282,11 @@ func (g *generator) topic() {
 		}
 	case d < 6 && strings.Contains(g.s.policy, "delete") && !g.open:
 		p := int32(g.IntN(g.partitions))
+		g.trimmed = true
 		g.add(step{do: doDeleteRecords, n: int(p), share: g.Float64()})
 		// With a record behind it is known when the table was told.
 		g.add(step{do: doPut, recs: []rec{{partition: p, key: fmt.Sprint("behind", p), value: fmt.Sprint("b", g.values)}}})
-	case d < 9 && g.compacts() && !g.open:
+	case d < 9 && g.compacts() && !g.open && !g.trimmed:
 		g.add(step{do: doCompact})
 	default:
 		g.add(step{do: doMoveLeader, n: g.IntN(g.partitions)})

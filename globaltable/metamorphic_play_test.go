@@ -277,6 +277,13 @@ func (p *player) compact() {
 		p.caughtUp()
 	}
 	fake.Compact()
+	// The fake removes the marker of an aborted transaction and goes on to tell
+	// of the transaction: what its producer commits later would be taken for
+	// aborted.
+	if p.txn != nil {
+		p.txn.Close()
+		p.txn = nil
+	}
 	p.seen.add("compactions", 1)
 }
 

@@ -42,9 +42,9 @@ func TestMetamorphicHistories(t *testing.T) {
 	}
 	n := *historyN
 	if n == 0 {
-		n = 150
+		n = 300
 		if testing.Short() || globaltable.RaceEnabled {
-			n = 60
+			n = 120
 		}
 	}
 	began := time.Now()
@@ -59,7 +59,8 @@ func TestMetamorphicHistories(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	t.Logf("in %v: %s", time.Since(began).Round(time.Millisecond), seen)
+	// Without -v, which would list all seeds.
+	fmt.Printf("%d histories in %v: %s\n", n, time.Since(began).Round(time.Millisecond), seen)
 	for _, what := range []string{
 		"cancels", "closes", "crashes", "bulk loads", "transactions committed", "transactions aborted", "transactions left open",
 		"partitions added while running", "recreations while running", "recreations while down", "compactions", "deleted beginnings",
