@@ -93,6 +93,7 @@ type generator struct {
 	values      int
 	running     bool
 	open        bool // a transaction is
+	anchored    bool // each log begins with a record that stays there, see anchor
 	trimmed     bool // the beginning of a log was deleted; the fake's compaction would bring some of it back
 	uncommitted bool // some table of the story reads so
 	options     options
@@ -118,7 +119,8 @@ func newStory(seed uint64) *story {
 	g.s.nodes = 2 + g.IntN(2)
 	g.s.fetchBytes, g.s.batchBytes = int32(300+g.IntN(20_000)), int32(512<<g.IntN(6))
 	g.fresh(g.s.partitions)
-	g.options = g.anyOptions()
+	g.options, g.anchored = g.anyOptions(), g.s.forgets && g.IntN(3) > 0
+	g.anchor(0)
 	if g.IntN(4) > 0 {
 		g.add(step{do: doPut, recs: g.many()})
 	}
@@ -145,6 +147,20 @@ func (g *generator) compacts() bool { return strings.Contains(g.s.policy, "compa
 func (g *generator) fresh(partitions int) {
 	g.partitions, g.home, g.keys, g.names, g.trimmed = partitions, map[string]int32{}, nil, oddKeys(), false
 	g.Shuffle(len(g.names), func(i, j int) { g.names[i], g.names[j] = g.names[j], g.names[i] })
+}
+
+// anchor begins the logs of partitions from a number on with a row that nothing
+// changes. Where a log starts at what compaction has left, a table need not look for
+// rows below it.
+func (g *generator) anchor(from int) {
+	if !g.anchored {
+		return
+	}
+	var rs []rec
+	for p := from; p < g.partitions; p++ {
+		rs = append(rs, rec{partition: int32(p), key: fmt.Sprint("anchor", p), value: "stays"})
+	}
+	g.add(step{do: doPut, recs: rs})
 }
 
 // key returns a key that is there, or a new one. A key stays in its partition.
@@ -268,7 +284,9 @@ func (g *generator) topic() {
 	case d < 2 && g.partitions < 6:
 		to := g.partitions + 1 + g.IntN(6-g.partitions)
 		g.add(step{do: doAddPartitions, n: to})
+		from := g.partitions
 		g.partitions = to
+		g.anchor(from)
 		g.add(step{do: doPut, recs: g.few()})
 	case d < 4:
 		if g.open {
@@ -277,6 +295,7 @@ func (g *generator) topic() {
 		n := 1 + g.IntN(5)
 		g.add(step{do: doRecreate, n: n})
 		g.fresh(n)
+		g.anchor(0)
 		if g.IntN(4) > 0 {
 			g.add(step{do: doPut, recs: g.many()})
 		}
@@ -321,10 +340,14 @@ func (g *generator) next() {
 		g.start()
 	default:
 		g.stop([]string{byCancel, byCancel, byClose, byCrash}[g.IntN(4)])
-		switch g.IntN(4) {
-		case 0:
+		switch d := g.IntN(4); {
+		case g.s.forgets && d < 2 && !g.open && !g.trimmed:
 			g.add(step{do: doPut, recs: g.many()})
-		case 1:
+			g.add(step{do: doPut, recs: g.few()}) // the last batch of each log is not compacted
+			g.add(step{do: doCompact})
+		case d == 0:
+			g.add(step{do: doPut, recs: g.many()})
+		case d == 1:
 			g.topic()
 		}
 		if g.IntN(4) > 0 {

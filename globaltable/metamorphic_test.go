@@ -64,7 +64,7 @@ func TestMetamorphicHistories(t *testing.T) {
 	for _, what := range []string{
 		"cancels", "closes", "crashes", "bulk loads", "transactions committed", "transactions aborted", "transactions left open",
 		"partitions added while running", "recreations while running", "recreations while down", "compactions", "deleted beginnings",
-		"leaders moved", "verifications", "rebuilds", "joined readings",
+		"leaders moved", "verifications", "rows deleted by verifications", "rebuilds", "joined readings",
 	} {
 		if seen.of(what) == 0 && !t.Failed() {
 			t.Errorf("no %s in %d histories", what, n)
