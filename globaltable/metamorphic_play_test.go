@@ -96,9 +96,13 @@ func playOn(t *testing.T, b *kafkatest.Broker, s *story, seen *sightings) {
 			_ = p.table.Close()
 		}
 		p.disconnect()
+		if b.Real() {
+			_, err := b.Admin(t).DeleteTopic(p.ctx(), p.topic)
+			require.NoError(t, err)
+		}
 		if t.Failed() {
-			t.Logf("log of the table and the join, its end:\n%s\n%s\nagain: go test ./globaltable -run 'TestMetamorphicHistories$' -history.seed=%d",
-				p.log, s.show(p.at), s.seed)
+			t.Logf("log of the table and the join, its end:\n%s\n%s\nagain: go test ./globaltable -run '%s$' -history.seed=%d",
+				p.log, s.show(p.at), strings.Split(t.Name(), "/")[0], s.seed)
 		}
 	})
 	p.in = b.CreateTopic(t, "readings", int32(s.readings), -1, nil)

@@ -18,6 +18,7 @@ import (
 var (
 	historyN       = flag.Int("history.n", 0, "how many histories TestMetamorphicHistories plays; 0 for the default")
 	historySeed    = flag.Uint64("history.seed", 0, "the seed of the only history to play")
+	historyKafka   = flag.Int("history.kafka", 5, "how many histories TestMetamorphicHistoriesOnKafka plays")
 	historyWorkers = flag.Int("history.workers", 4, "how many histories are played at a time")
 )
 
@@ -72,12 +73,18 @@ func TestMetamorphicHistories(t *testing.T) {
 	}
 }
 
-// Some of them on a real Kafka.
+// Some of them on a real Kafka, which compacts when it likes and does not crash.
 func TestMetamorphicHistoriesOnKafka(t *testing.T) {
 	b := kafkatest.Real(t)
 	seen := &sightings{n: map[string]int{}}
-	for range 5 {
-		seed := rand.Uint64()
+	seeds := []uint64{*historySeed}
+	if *historySeed == 0 {
+		seeds = nil
+		for range *historyKafka {
+			seeds = append(seeds, rand.Uint64())
+		}
+	}
+	for _, seed := range seeds {
 		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) { playOn(t, b, newStory(seed), seen) })
 	}
 	t.Log(seen)
