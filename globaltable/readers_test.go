@@ -98,6 +98,10 @@ func (r *rounds) reader(tb *replica, way int, read func() ([]one, error)) {
 				r.t.Errorf("way %d: %s=%d (%v) after position %d", way, o.key, n, o.ok, before[0].Offset)
 				return
 			}
+			if id := *r.id.Load(); id == after[0].TopicID && n > r.n.Load()+1 && id == *r.id.Load() {
+				r.t.Errorf("way %d: %s=%d, which was not written to this topic", way, o.key, n)
+				return
+			}
 			if o.entry != nil && o.ok && o.entry.Offset/r.size() != n-1 {
 				r.t.Errorf("way %d: %s=%d of offset %d", way, o.key, n, o.entry.Offset)
 				return
@@ -212,6 +216,10 @@ func (r *rounds) waiter(ctx context.Context, tb *replica, ahead int64) {
 		}
 		at := tb.Positions()
 		if len(at) == 0 || at[0].TopicID != id {
+			if id == *r.id.Load() {
+				r.t.Errorf("after waiting for batch %d of topic %s the rows are of %v", n, id, at)
+				return
+			}
 			continue
 		}
 		if got, _ := strconv.ParseInt(v, 10, 64); err != nil || got < n {
