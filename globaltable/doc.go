@@ -66,8 +66,8 @@
 //     will never come is an error and no hang. (TestWaitForReadsYourOwnWrite,
 //     TestWaitForWhatNeverComes, TestRecreatedTopicFailsItsWaiters)
 //   - No reader sees a value older than a position it read before, nor a part of
-//     a batch, also where rows are kept decoded. (TestReadersBesideUpdatesAndRebuilds,
-//     TestKeptRowsBesideUpdates, TestOnChange)
+//     a batch, also where rows are kept decoded. (TestReadersBesideEverything,
+//     TestKeptRowsBesideUpdates, TestLoadAgainstInvalidate, TestOnChange)
 //   - Rows that are far fewer do not take the place of the old ones by themselves:
 //     see [ShrinkGuard]. (TestShrinkGuardKeepsTheOldRows, TestAcceptShrink)
 //   - How old an answer may be is yours to say: [MaxStaleness], [AllowStale].

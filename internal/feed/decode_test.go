@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"hash/crc32"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -159,4 +160,82 @@ func FuzzHeaders(f *testing.F) {
 			t.Fatalf("next offset %d", got.next)
 		}
 	})
+}
+
+// FuzzDecode damages, or cuts off, three batches of an answer, of which all but one
+// are compressed. What decodes is the beginning of what was there; where a batch
+// has a sound checksum and is garbage all the same, nothing goes further than an
+// error.
+func FuzzDecode(f *testing.F) {
+	f.Add([]byte("value"), uint8(0), uint16(0), byte(0), uint16(0), false)
+	for kind := range uint8(5) {
+		f.Add([]byte("value value value"), kind, uint16(0), byte(0), uint16(kind)*40, false)
+		f.Add([]byte("value value value"), kind, uint16(200), byte(1), uint16(0), false)
+		f.Add([]byte("value value value"), kind, uint16(61), byte(0x80), uint16(0), true)
+	}
+	f.Fuzz(func(t *testing.T, value []byte, kind uint8, at uint16, flip byte, cut uint16, seal bool) {
+		const first, each = 5, 3
+		var raw []byte
+		var ends []int
+		for i := range 3 {
+			b := batch(first+int64(i*each), 1, 0)
+			b.LastOffsetDelta, b.NumRecords = each-1, each
+			for j := range each {
+				r := kmsg.Record{OffsetDelta: int32(j), Key: []byte{byte(i), byte(j)}, Value: value}
+				body := r.AppendTo(nil)[1:]
+				b.Records = append(kbin.AppendVarint(b.Records, int32(len(body))), body...)
+			}
+			if i > 0 {
+				b.compress(t, kind)
+			}
+			raw = append(raw, b.bytes()...)
+			ends = append(ends, len(raw))
+		}
+		// exact is how many batches have to decode as they were.
+		exact, harmed := len(ends), 0
+		if i := int(at) % len(raw); flip != 0 {
+			harmed = slices.IndexFunc(ends, func(end int) bool { return i < end })
+			begin := append([]int{0}, ends...)[harmed]
+			raw[i] ^= flip
+			exact = harmed
+			if seal && i-begin >= 21 {
+				binary.BigEndian.PutUint32(raw[begin+17:], crc32.Checksum(raw[begin+21:ends[harmed]], crc32.MakeTable(crc32.Castagnoli)))
+			} else {
+				seal = i-begin < 17 // offset, length and epoch have no checksum
+			}
+		}
+		raw = raw[:len(raw)-int(cut)%len(raw)]
+		for exact > 0 && ends[exact-1] > len(raw) {
+			exact--
+		}
+		got, err := decodeAll(first, raw)
+		if err == nil && got.next < first {
+			t.Fatalf("next offset %d", got.next)
+		}
+		if len(got.records) < exact*each {
+			t.Fatalf("%d records of %d whole batches decode: %v", len(got.records), exact, err)
+		}
+		if !seal && len(got.records) > exact*each {
+			t.Fatalf("%d records decode where %d batches are sound", len(got.records), exact)
+		}
+		for i, r := range got.records[:exact*each] {
+			if r.Offset != int64(first+i) || !bytes.Equal(r.Key, []byte{byte(i / each), byte(i % each)}) || !bytes.Equal(r.Value, value) {
+				t.Fatalf("record %d is %d %q=%q", i, r.Offset, r.Key, r.Value)
+			}
+		}
+	})
+}
+
+// compress compresses the records in one of five ways.
+func (b *rawBatch) compress(t *testing.T, kind uint8) {
+	codecs := []kgo.CompressionCodec{kgo.NoCompression(), kgo.GzipCompression(), kgo.SnappyCompression(), kgo.Lz4Compression(), kgo.ZstdCompression()}
+	c, err := kgo.DefaultCompressor(codecs[int(kind)%len(codecs)])
+	require.NoError(t, err)
+	if c == nil {
+		return
+	}
+	var to bytes.Buffer
+	out, as := c.Compress(&to, b.Records)
+	b.Records = bytes.Clone(out)
+	b.Attributes |= int16(as)
 }

@@ -139,6 +139,26 @@ func FuzzParseState(f *testing.F) {
 	})
 }
 
+// FuzzStateRoundTrip makes a state of one partition behind a number of others.
+func FuzzStateRoundTrip(f *testing.F) {
+	f.Add(uint8(0), true, int64(0), int32(-1), int64(0), int64(0), uint64(0), "")
+	f.Add(uint8(3), true, int64(7), int32(2), int64(5), int64(1_700_000_000_000), uint64(9), "BelowLogStart")
+	f.Add(uint8(1), false, int64(math.MaxInt64), int32(math.MaxInt32), int64(math.MaxInt64), int64(-1), uint64(math.MaxUint64), "\xff")
+	f.Fuzz(func(t *testing.T, others uint8, known bool, next int64, epoch int32, start, atEnd int64, count uint64, verify string) {
+		s := &State{Partitions: []Partition{}, PendingVerify: verify, Counters: Counters{Records: count, Tombstones: count / 2, Verified: count ^ 1}}
+		if known {
+			at := s.At(int32(others))
+			*at = Partition{Known: true, Next: max(next, 0), Epoch: max(epoch, -1), LogStart: max(start, 0)}
+			if atEnd > 0 {
+				at.AtEnd = time.UnixMilli(atEnd)
+			}
+		}
+		got, err := parseState(appendState(nil, s))
+		require.NoError(t, err)
+		require.Equal(t, s, got)
+	})
+}
+
 func FuzzParseIdentity(f *testing.F) {
 	f.Add([]byte{})
 	f.Add(encodeIdentity(&Identity{}))
