@@ -50,10 +50,10 @@ func (c *crashPoint) String() string {
 
 // sightings count what a run went through.
 type sightings struct {
-	ingests, merges, flushes       atomic.Int64 // as Pebble tells
-	toBulk, toLive                 atomic.Int64 // switches between the two
-	verifications, verifiedRows    atomic.Int64
-	swaps, resumes, rebuildsBeside atomic.Int64
+	ingests, merges, flushes    atomic.Int64 // as Pebble tells
+	toBulk, toLive              atomic.Int64 // switches between the two
+	verifications, verifiedRows atomic.Int64
+	swaps, resumes              atomic.Int64
 }
 
 func (s *sightings) String() string {

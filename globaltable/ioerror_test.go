@@ -300,7 +300,7 @@ func (x *faulty) read(r *replica) {
 	}
 	snap, err := gen.NewSnapshot()
 	if err != nil {
-		x.requireReadError(r, err)
+		x.requireReadError(err)
 		return
 	}
 	defer snap.Close()
@@ -311,13 +311,13 @@ func (x *faulty) read(r *replica) {
 	})
 	want, _ := x.now().fold(nextOf(snap.State()), nil, gen.Identity().Transform)
 	if err != nil {
-		x.requireReadError(r, err)
+		x.requireReadError(err)
 		maps.DeleteFunc(want, func(key, _ string) bool { _, ok := rows[key]; return !ok })
 	}
 	require.Equal(t, want, rows, x)
 }
 
-func (x *faulty) requireReadError(r *replica, err error) {
+func (x *faulty) requireReadError(err error) {
 	for _, ok := range []error{x.f.err, store.ErrCorrupt, store.ErrClosed} {
 		if errors.Is(err, ok) {
 			return

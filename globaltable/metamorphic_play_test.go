@@ -3,6 +3,7 @@ package globaltable_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -53,7 +54,6 @@ type player struct {
 	worker *worker
 	sent   []string // what has to become of the readings, see outcomes
 	got    *outcomes
-	inEnd  map[int32]int64
 }
 
 // running is a table that runs.
@@ -451,7 +451,7 @@ func (p *player) caughtUp() {
 	for i := range p.m.parts {
 		for at := p.position(i); at.Offset > 0; {
 			err := p.table.WaitFor(p.ctx(), at)
-			if _, other := err.(*globaltable.PositionError); other && p.table.Stats().TopicID != p.m.id {
+			if _, other := errors.AsType[*globaltable.PositionError](err); other && p.table.Stats().TopicID != p.m.id {
 				// It has not seen yet that the topic is another one.
 				p.until("the topic is seen", func() bool { return p.table.Stats().TopicID == p.m.id })
 				continue

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -50,11 +52,31 @@ func Open[K, V any](topic string, key codec.Codec[K], value codec.Codec[V], opts
 	if err := e.open(); err != nil {
 		return nil, fmt.Errorf("globaltable: cannot open table %s: %w", topic, err)
 	}
+	warnOfTemporary(&cfg)
 	return &Table[K, V]{e: e, key: key, value: value, size: size, plain: any(key) == any(codec.String())}, nil
 }
 
 // lockPoll is how often a locked directory is tried again.
 const lockPoll = 50 * time.Millisecond
+
+// warnOfTemporary logs if the rows are where the system may delete them.
+func warnOfTemporary(cfg *config) {
+	if cfg.dir == "" || cfg.fs != nil {
+		return
+	}
+	if below, err := relative(cfg.dir, os.TempDir()); err == nil && filepath.IsLocal(below) {
+		cfg.logger.Warn("the table's directory lies in the system's temporary directory: what is deleted there is read from Kafka again", "dir", cfg.dir, "temporary", os.TempDir())
+	}
+}
+
+// relative is where a path lies below a directory.
+func relative(path, dir string) (string, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	return filepath.Rel(dir, abs)
+}
 
 func openRoot(topic string, cfg *config, s *share) (*store.Root, error) {
 	o := store.Options{

@@ -46,23 +46,17 @@ func From[K, V any](topic string, key codec.Codec[K], value codec.Codec[V]) *Str
 	s.open = func(p *partition, next handler[K, V]) rawHandler {
 		d := newDecoder(key, value)
 		out := new(batch[K, V])
-		half := false // the record added last was not filled in: the codec panicked
-		mend := func() {
-			if half {
-				out.undo()
-				half = false
-			}
-		}
-		flush := func() error { mend(); return pass(out, next) }
+		flush := func() error { return pass(out, next) }
 		return func(ins []*input) error {
 			return p.each("decode", ins, func(i int) error {
-				mend()
-				half = true
+				decoded := false // the codec may panic too
+				defer func() {
+					if !decoded {
+						out.undo()
+					}
+				}()
 				err := d.decode(ins[i].rec, out.next(ins[i]))
-				half = false
-				if err != nil {
-					out.undo()
-				}
+				decoded = err == nil
 				return err
 			}, flush)
 		}

@@ -1,9 +1,12 @@
 package conformance
 
 import (
+	"bytes"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -31,12 +34,28 @@ func directoryRows() []row {
 		{ID: "SD4", Kafka: sd + "shouldNotCreateGlobalStateDirectory, shouldNotCreateBaseDirectory", Verdict: match, Ours: "A table in memory makes no directory.", Test: memoryLeavesNothing, Red: memoryIsOnDisk()},
 		{ID: "SD5", Kafka: sd + "shouldThrowProcessorStateException{, IfStateDirOccupied, IfTestDirOccupied}", Verdict: match, Ours: "A directory that is a file, or holds something else, is an error of Open, and is left as it is.", Test: occupiedDirectoriesAreRefused, Red: change("internal/store/root.go", "\tif foreign != \"\" {", "\tif false {")},
 		{ID: "SD6", Kafka: sd + "shouldNotLockStateDirLockedByAnotherThread, shouldNotUnLock…, shouldBeTrueIfAlreadyHoldsLock, shouldBeAbleToUnlockEvenWithoutLocking, shouldLockMultipleTaskDirectories", Verdict: other, Ours: "One lock for each directory: who comes second is refused, or waits for LockWait; Close gives it back.", Test: directoriesAreLocked, Red: locksAreNotTold()},
-		{ID: "SD7", Kafka: sd + "shouldLogTempDirMessage", Verdict: later, Ours: "Not yet: no warning is logged where the directory lies in one that the system clears."},
+		{ID: "SD7", Kafka: sd + "shouldLogTempDirMessage", Verdict: match, Ours: "A table whose directory lies in one that the system clears logs a warning.", Test: temporaryDirectoriesAreWarnedOf, Red: change("globaltable/table.go", "cfg.dir, os.TempDir()); err == nil", "cfg.dir, os.TempDir()); err != nil")},
 		{ID: "SD8", Kafka: sd + "shouldDeleteAppDirWhenCleanUpIfEmpty, shouldNotDeleteAppDirWhenCleanUpIfNotEmpty, shouldNotRemoveNonTaskDirectoriesAndFiles", Verdict: other, Ours: "Remove leaves files that are not the table's, and then the directory too.", Test: removeLeavesForeignFiles, Red: removeTakesForeignFiles()},
 		{ID: "SD9", Kafka: sd + "shouldNotFailWhenCreatingTaskDirectoryInParallel", Verdict: match, Ours: "Tables may be opened at once below a directory that is not there yet.", Test: directoriesAreMadeAtOnce, Red: directoriesAreNotMade()},
 		{ID: "SD10", Kafka: sd + "shouldPersistProcessIdAcrossRestart and others", Verdict: skip, Ours: "A process needs no identity: the table has no group."},
 		{ID: "SD11", Kafka: sd + "the others, some 25", Verdict: skip, Ours: "They are about tasks: their ids, their cleaner thread, and listing them."},
 	}
+}
+
+func temporaryDirectoriesAreWarnedOf(t *testing.T) {
+	w := fake(t, 1)
+	warned := func(dir string) bool {
+		var log bytes.Buffer
+		tb, err := globaltable.Open(w.topic, codec.String(), codec.String(), w.opts(globaltable.Dir(dir), globaltable.Logger(slog.New(slog.NewTextHandler(&log, nil))))...)
+		require.NoError(t, err)
+		require.NoError(t, tb.Close())
+		require.NoError(t, globaltable.Remove(dir))
+		return strings.Contains(log.String(), "level=WARN") && strings.Contains(log.String(), os.TempDir())
+	}
+	t.Setenv("TMPDIR", t.TempDir()) // what the system says on Unix
+	t.Setenv("TMP", os.Getenv("TMPDIR"))
+	require.True(t, warned(filepath.Join(os.TempDir(), "table")))
+	require.False(t, warned(os.TempDir()+"-other"))
 }
 
 func deep(t *testing.T) string { return filepath.Join(t.TempDir(), "deep", "er", "table") }
