@@ -19,19 +19,20 @@ const (
 	// of it as [DropRejected].
 	Skip BadRecordPolicy = iota + 1
 	// Fail ends Run with a [*BadRecordError]. Nothing behind the record was
-	// applied: with another codec, another transform or Skip the next Run goes on
-	// from there.
+	// applied: with another codec, or with Skip, the next Run goes on from there.
 	Fail
 )
 
-// BadRecords decodes every record when it arrives, in bootstrap and live alike, and
-// says what becomes of one that is bad. By default records are kept as they are,
+// BadRecords decodes every record that has a key and a value when it arrives, in
+// bootstrap and live alike, and says what becomes of one that is bad. A deletion is
+// not decoded: it deletes its key. By default records are kept as they are,
 // and a bad one is a [*DecodeError] to who reads its row; with a [Transform] the
 // default is [Skip].
 //
 // A codec's error that is marked by codec.Retryable is no bad record: the partition
-// waits, and [Status].Err says for what. A store is rebuilt for another policy,
-// unless it was written under Fail: nothing bad is in its rows.
+// waits, and [Status].Err says for what. A store is rebuilt where its rows would be
+// other ones under another policy: not if it was written under Fail, since nothing
+// bad is in its rows.
 func BadRecords(p BadRecordPolicy) Opt { return opt(func(c *config) { c.badRecords = p }) }
 
 // A BadRecordError ends Run under [Fail].

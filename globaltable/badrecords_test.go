@@ -178,3 +178,43 @@ func TestAllowStaleOfShapedRows(t *testing.T) {
 	r := e.open(opts...)
 	r.until("it answers", func() bool { v, ok, err := r.Get("a"); return v == "1" && ok && err == nil })
 }
+
+// A rebuild that a bad record has ended goes on under Skip, and its rows are those of
+// Skip from then on.
+func TestBadRecordInARebuild(t *testing.T) {
+	e := newEnv(t, kafkatest.Fake(t), 1)
+	dir := t.TempDir()
+	e.put("old=1")
+	tb, done := openInts(e, codec.JSON[int](), Dir(dir), BadRecords(Fail))
+	require.NoError(t, tb.WaitReady(e.ctx()))
+	e.recreate(1)
+	e.put("good=1", "bad=no number", "later=3")
+	var bad *BadRecordError
+	require.ErrorAs(t, <-done, &bad)
+	require.NoError(t, tb.Close())
+
+	tb, _ = openInts(e, codec.JSON[int](), Dir(dir), BadRecords(Skip))
+	require.NoError(t, tb.WaitReady(e.ctx()))
+	require.Equal(t, TopicRecreated, tb.Stats().Reason)
+	_, ok, err := tb.Get("bad")
+	require.NoError(t, err)
+	require.False(t, ok)
+	require.NoError(t, tb.Close())
+
+	tb, done = openInts(e, codec.JSON[int](), Dir(dir), BadRecords(Fail))
+	require.ErrorAs(t, <-done, &bad)
+	require.Equal(t, TransformChanged, tb.Stats().Reason)
+}
+
+// What was collected of a batch with a bad record is not applied by a flush either.
+func TestFlushBehindABadRecordOfABulkLoad(t *testing.T) {
+	f := alone(t, 1, bulkOf(1, 1<<20), BadRecords(Fail), Transform("picky", pickyTransform))
+	f.given(t, batchOf(0, 0, 100_000, "a=1"))
+	var bad *BadRecordError
+	require.ErrorAs(t, f.deliver(t.Context(), batchOf(0, 1, 100_000, "b=2", "c=reject")), &bad)
+	require.ErrorAs(t, f.applySoon(), &bad)
+	require.ErrorAs(t, f.applyPending(), &bad)
+	require.ErrorAs(t, f.stopWriting(), &bad)
+	require.Empty(t, f.rows(t))
+	require.Zero(t, f.gen.State().Counters)
+}

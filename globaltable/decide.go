@@ -64,10 +64,8 @@ func (e *engine) decide(ctx context.Context, client *feed.Client, topic *feed.To
 
 // resume goes on with a generation.
 func (e *engine) resume(gen *store.Generation, want store.Identity, state *store.State) (plan, error) {
-	if id := learn(gen.Identity(), want); id != gen.Identity() {
-		if err := gen.SetIdentity(id); err != nil {
-			return plan{}, err
-		}
+	if err := adopt(gen, want); err != nil {
+		return plan{}, err
 	}
 	pl := plan{decision: Resumed, gen: gen, state: state}
 	if !anyKnown(state) {
@@ -77,6 +75,15 @@ func (e *engine) resume(gen *store.Generation, want store.Identity, state *store
 		pl.decision, pl.reason = Verified, Reason(state.PendingVerify)
 	}
 	return pl, nil
+}
+
+// adopt stores what is known of a generation's rows now, before more are written.
+func adopt(gen *store.Generation, want store.Identity) error {
+	id := learn(gen.Identity(), want)
+	if id == gen.Identity() {
+		return nil
+	}
+	return gen.SetIdentity(id)
 }
 
 // learn returns has with what was unknown in it, or does not matter to its rows,
@@ -105,6 +112,9 @@ func (e *engine) rebuild(ctx context.Context, client *feed.Client, want store.Id
 			return plan{}, err
 		}
 		if why == "" {
+			if err := adopt(building, want); err != nil {
+				return plan{}, &rebuildError{err}
+			}
 			pl.gen, pl.state = building, state
 			return pl, nil
 		}

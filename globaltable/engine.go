@@ -49,6 +49,7 @@ type engine struct {
 	// diverged is the number of the generation that the last session found
 	// to be cut off from the log; only supervise's goroutine uses it.
 	diverged uint64
+	spread   *spread // supervise's goroutine, and that of a session
 	tally    tally
 	watchers sync.WaitGroup // what goes on until close
 	// discards are generations that were replaced and still have readers.

@@ -55,7 +55,7 @@ func newFollower(e *engine, client *feed.Client, topic *feed.Topic, pl plan, ret
 	f := &follower{
 		e: e, client: client, topic: topic, gen: pl.gen, plan: pl, retention: retention,
 		verifyWanted: make(chan struct{}, 1),
-		next:         pl.state, spread: newSpread(), ends: map[int32]end{}, targets: newTargets(topic, time.Time{}),
+		next:         pl.state, spread: e.spreadOf(topic.ID), ends: map[int32]end{}, targets: newTargets(topic, time.Time{}),
 	}
 	return f
 }

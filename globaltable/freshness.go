@@ -54,9 +54,10 @@ func AdmitRebuild(fn func(ctx context.Context, reason Reason) error) Opt {
 }
 
 // RebuildJitter has a table that answers wait before it builds its rows anew: for a
-// random time up to a second for each 100 MiB of old rows, and up to most, so that
+// random time below a second for each 100 MiB of old rows, and below most, so that
 // workers which find a new topic at the same time do not all read it at once. The
-// default is 30 s. With 0 none waits.
+// default is 30 s. With 0 none waits; nor does one with [AdmitRebuild], which decides
+// that, and one whose own files are damaged.
 func RebuildJitter(most time.Duration) Opt {
 	return opt(func(c *config) { c.rebuildJitter = most })
 }

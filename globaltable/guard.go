@@ -152,9 +152,6 @@ func (e *engine) acceptShrink() error {
 
 // admit asks whether a rebuild may begin: the user, and the disk.
 func (e *engine) admit(ctx context.Context, reason Reason) error {
-	if err := e.jitter(ctx, reason); err != nil {
-		return err
-	}
 	if e.cfg.admitRebuild != nil {
 		if err := e.callAdmit(ctx, reason); err != nil {
 			return &rebuildError{&notAdmittedError{err}}
@@ -162,14 +159,14 @@ func (e *engine) admit(ctx context.Context, reason Reason) error {
 	}
 	current, err := e.root.Current()
 	if err != nil || current == nil {
-		return nil // nothing is beside it
+		return e.jitter(ctx, reason) // nothing is beside it
 	}
 	// The old rows are merged and compressed; a bulk load is neither at first.
 	needs := bulkFactor * current.DiskBytes()
 	if has, err := e.root.FreeBytes(); err == nil && has < needs {
 		return &rebuildError{&DiskError{Topic: e.topic, Needs: needs, Has: has}}
 	}
-	return nil
+	return e.jitter(ctx, reason)
 }
 
 // jitterRate is for how many bytes of old rows a rebuild waits up to a second.
@@ -178,14 +175,14 @@ const jitterRate = 100 << 20
 // jitter waits, so that many workers that find a new topic at the same time do not
 // read it at the same time.
 func (e *engine) jitter(ctx context.Context, reason Reason) error {
-	switch reason {
-	case TopicRecreated, ClusterChanged, LogTruncated:
-	default:
-		return nil // it is this worker's alone
-	}
 	old := e.served()
-	if old == nil {
-		return nil // nobody is answered meanwhile
+	switch {
+	case old == nil: // nobody is answered meanwhile
+		return nil
+	case reason == StoreDamaged: // it is this worker's alone
+		return nil
+	case e.cfg.admitRebuild != nil: // that has let it begin
+		return nil
 	}
 	most := min(e.cfg.rebuildJitter, time.Duration(float64(time.Second)*float64(old.DiskBytes())/e.cfg.jitterRate))
 	if most <= 0 {
@@ -195,7 +192,6 @@ func (e *engine) jitter(ctx context.Context, reason Reason) error {
 	if wait > time.Second {
 		e.trouble(fmt.Errorf("the rebuild (%s) begins in %v, so that not all workers read at once", reason, wait.Round(time.Second)))
 	}
-	e.refuseRebuilding(reason)
 	if !sleep(ctx, wait) {
 		return ctx.Err()
 	}

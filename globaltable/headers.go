@@ -38,7 +38,7 @@ func parseHeaders(b []byte) ([]codec.Header, error) {
 		return nil, nil
 	}
 	n, b, ok := cutUvarint(b)
-	if !ok || n > uint64(len(b)) { // each takes a byte at least
+	if !ok || n > uint64(len(b)/2) { // each takes two bytes at least
 		return nil, errHeaders
 	}
 	hs := make([]codec.Header, 0, n)

@@ -126,6 +126,18 @@ func (h *history) fold(next, starts map[int32]int64, mark string) (rows map[stri
 	return rows, c
 }
 
+// bytesBetween returns the size of the records from one position to another.
+func (h *history) bytesBetween(from, to map[int32]int64) (n int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, r := range h.records {
+		if r.Offset >= from[r.Partition] && r.Offset < to[r.Partition] {
+			n += len(r.Key) + len(r.Value)
+		}
+	}
+	return n
+}
+
 // ends returns the position behind the last record of each partition.
 func (h *history) ends() map[int32]int64 {
 	h.mu.Lock()

@@ -28,7 +28,7 @@ import (
 var ioErrorRounds = flag.Int("ioerror.rounds", 1, "how many faults TestInjectedIOErrors injects at each kind of file operation in each phase")
 
 // seconds bound what a table may take to notice a fault, and to end.
-const seconds = 10 * time.Second
+const seconds = 20 * time.Second
 
 var opKinds = map[errorfs.OpKind]string{
 	errorfs.OpCreate: "create", errorfs.OpLink: "link", errorfs.OpOpen: "open", errorfs.OpOpenDir: "open dir",

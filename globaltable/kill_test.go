@@ -209,7 +209,8 @@ func TestKill9ResumesExactly(t *testing.T) {
 		h.keyed = true
 		c := killConfig{Brokers: e.broker.Addrs(), Topic: e.topic, Dir: t.TempDir(), Bulk: true}
 		h.put(20_000)
-		var again, loaded []int // records read again after each kill, and what the directory had
+		var again, loaded, bytes []int // records read again after each kill, what the directory had, and bytes read again
+		before := map[int32]int64{}
 		unprinted := 0
 		for round := range *killRounds {
 			cmd, says := startReplica(t, c)
@@ -250,6 +251,10 @@ func TestKill9ResumesExactly(t *testing.T) {
 			require.Equal(t, rows, rowsOf(t, gen), "round %d at %v", round, next)
 			require.Equal(t, counters, state.Counters, "round %d at %v", round, next)
 			require.NoError(t, root.Close())
+			for p, at := range before {
+				require.GreaterOrEqual(t, next[p], at, "round %d: partition %d is behind the last round", round, p)
+			}
+			before = next
 			for p, at := range says.durable.next {
 				require.GreaterOrEqual(t, next[p], at, "round %d: what was durable in partition %d is read again", round, p)
 			}
@@ -258,7 +263,9 @@ func TestKill9ResumesExactly(t *testing.T) {
 				unprinted, lost = unprinted+1, 0 // it was killed before it said so
 			}
 			require.LessOrEqual(t, lost, int(says.applied.records)-int(says.durable.records), "round %d", round)
-			again, loaded = append(again, lost), append(loaded, int(state.Counters.Records))
+			size := h.bytesBetween(next, says.applied.next)
+			t.Logf("round %d: %d records, %d bytes of %d are read again", round, lost, size, h.bytesBetween(nil, says.applied.next))
+			again, loaded, bytes = append(again, lost), append(loaded, int(state.Counters.Records)), append(bytes, size)
 		}
 		r := e.ready(Dir(c.Dir))
 		h.caughtUp(r, false)
@@ -268,8 +275,9 @@ func TestKill9ResumesExactly(t *testing.T) {
 		r.close()
 		slices.Sort(again)
 		slices.Sort(loaded)
+		slices.Sort(bytes)
 		require.NotEmpty(t, again)
-		t.Logf("%d kills: records read again min=%d median=%d max=%d; records kept min=%d median=%d max=%d; killed before it said what was durable: %d",
-			*killRounds, again[0], again[len(again)/2], again[len(again)-1], loaded[0], loaded[len(loaded)/2], loaded[len(loaded)-1], unprinted)
+		t.Logf("%d kills: bytes read again min=%d median=%d max=%d of %d; records read again min=%d median=%d max=%d; records kept min=%d median=%d max=%d; killed before it said what was durable: %d",
+			*killRounds, bytes[0], bytes[len(bytes)/2], bytes[len(bytes)-1], h.bytesBetween(nil, h.ends()), again[0], again[len(again)/2], again[len(again)-1], loaded[0], loaded[len(loaded)/2], loaded[len(loaded)-1], unprinted)
 	})
 }

@@ -138,7 +138,7 @@ func (e *engine) session(ctx context.Context, client *feed.Client) error {
 		return err
 	}
 	f := newFollower(e, client, topic, pl, e.retention(cfg))
-	f.unknown = unknownConfigs(cfg)
+	f.unknown = e.unknownConfigs(cfg)
 	e.follower.Store(f)
 	e.announce(pl)
 	err = f.run(ctx)
@@ -152,11 +152,11 @@ func (e *engine) session(ctx context.Context, client *feed.Client) error {
 }
 
 // unknownConfigs lists the settings that the cluster does not tell.
-func unknownConfigs(cfg feed.TopicConfig) (names []string) {
+func (e *engine) unknownConfigs(cfg feed.TopicConfig) (names []string) {
 	if !cfg.Known {
 		names = append(names, "cleanup.policy")
 	}
-	if !cfg.DeleteRetentionKnown {
+	if !cfg.DeleteRetentionKnown && e.cfg.deleteRetention == 0 {
 		names = append(names, "delete.retention.ms")
 	}
 	return names

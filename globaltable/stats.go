@@ -103,8 +103,8 @@ type Stats struct {
 	RebuildsDropped uint64 // generations that could not be completed
 	Verifications   uint64
 	BulkLoads       uint64 // times the table was so far behind that it loaded rows in bulk
-	// SpreadKeys counts keys, of a sample, that have records in more than one
-	// partition. Kafka has no order between those: the record that was applied
+	// SpreadKeys counts keys, of a sample of some thousand, that were seen with
+	// records in more than one partition since the table was opened. Kafka has no order between those: the record that was applied
 	// last is the row, and a fresh replica may hold another. Write a key to one
 	// partition only.
 	SpreadKeys uint64

@@ -1,6 +1,7 @@
 package globaltable
 
 import (
+	"errors"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -35,15 +36,17 @@ func TestVerificationWaitsForTheTail(t *testing.T) {
 	row := e.put("dev1=old")[0]
 	h := &stopAt{begun: make(chan struct{}), goOn: make(chan struct{})}
 	held, gate := make(chan struct{}), make(chan struct{})
-	release := sync.OnceFunc(func() { close(gate) })
+	release, holds := sync.OnceFunc(func() { close(gate) }), sync.OnceFunc(func() { close(held) })
+	goOn := sync.OnceFunc(func() { close(h.goOn) })
 	r := e.ready(DeleteRetention(24*time.Hour), Hooks(h), Transform("v1", func(en Entry[string, string]) (string, bool, error) {
 		if en.Value == "hold" {
-			close(held)
+			holds()
 			<-gate
 		}
 		return en.Value, true, nil
 	}))
 	t.Cleanup(release)
+	t.Cleanup(goOn)
 	f := r.e.follower.Load()
 	f.mu.Lock()
 	f.wantVerify(TombstonesExpired)
@@ -53,7 +56,7 @@ func TestVerificationWaitsForTheTail(t *testing.T) {
 	e.put("dev1=new")
 	kafkatest.ForceCompaction(t, e.broker, e.topic, 0, row.Offset, row.Offset, e.filler)
 	<-held // the tail stands before dev1=new
-	close(h.goOn)
+	goOn()
 	r.until("the pass is over", func() bool {
 		f.endsMu.Lock()
 		defer f.endsMu.Unlock()
@@ -132,38 +135,41 @@ func TestSwapThatWaitedIsVerifiedFirst(t *testing.T) {
 	e := newEnv(t, kafkatest.Fake(t), 1)
 	e.put(numbered("old", 0, 20)...)
 	h := &recorder{}
-	swap := &atSwap{of: h}
+	swap := &atSwap{of: h, swaps: make(chan []string, 3)}
 	r := e.ready(ShrinkGuard(10, 0.5), Hooks(h, swap))
 	e.recreate(1)
 	e.put("new=1")
-	r.until("it waits for AcceptShrink", func() bool { return r.AcceptShrink() == nil || r.e.follower.Load().swapped() })
-	r.until("it is swapped", func() bool { return r.Stats().Rebuilds == 1 })
-	require.Empty(t, swap.verified)
+	waits := func() {
+		t.Helper()
+		r.until("it waits", func() bool { _, ok := errors.AsType[*ShrinkError](r.Status().Err); return ok })
+	}
+	waits()
+	require.NoError(t, r.AcceptShrink())
+	require.Empty(t, <-swap.swaps)
 
 	e.recreate(1)
 	e.put(numbered("more", 0, 20)...)
-	r.until("it is swapped", func() bool { return r.Stats().Rebuilds == 2 })
+	require.Empty(t, <-swap.swaps)
 	e.recreate(1)
 	e.put("new=2")
-	r.until("it waits", func() bool { s := r.Status(); return s.State == Rebuilding && s.Err != nil })
+	waits()
 	f := r.e.follower.Load()
 	f.mu.Lock()
 	f.wantVerify(TombstonesExpired)
 	f.mu.Unlock()
 	require.NoError(t, r.AcceptShrink())
-	r.until("it is swapped", func() bool { return r.Stats().Rebuilds == 3 })
-	require.Equal(t, []string{"TombstonesExpired 0"}, h.list(func() []string { return swap.verified }))
+	require.Equal(t, []string{"TombstonesExpired 0"}, <-swap.swaps)
 	e.holds(r)
 }
 
-// atSwap notes what was verified when the last swap came.
+// atSwap tells what was verified when each swap came.
 type atSwap struct {
-	of       *recorder
-	verified []string
+	of    *recorder
+	swaps chan []string
 }
 
 func (s *atSwap) OnRebuild(stage RebuildStage, _ Reason, _ error) {
 	if stage == RebuildSwapped {
-		s.verified = s.of.list(func() []string { return s.of.verified })
+		s.swaps <- s.of.list(func() []string { return s.of.verified })
 	}
 }

@@ -100,6 +100,9 @@ func (f *follower) beginBulk() error {
 
 // submit hands a chunk over, with the state it leads to. The lock is held.
 func (f *follower) submit() error {
+	if f.broken != nil {
+		return f.broken // there may be a part of what could not be applied
+	}
 	state := f.next
 	f.next, f.changed, f.submitted = state.Clone(), false, time.Now()
 	if err := f.bulk.Submit(state); err != nil {

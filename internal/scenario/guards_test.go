@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"flag"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -41,7 +42,7 @@ func guards() []guard {
 		{"tombstones expire while it runs", table("apply.go", "age(since) > f.retention {", "age(since) > f.retention && false {"), "globaltable", "TestTombstonesExpireWhileRunning"},
 		{"a clock that went back", table("decide.go", "pend(state, ClockMovedBack)", "_ = state"), "", "clock_moved_back_while_down"},
 		{"a newer format is refused", []mutate.Change{{File: "internal/store/descriptor.go", Old: "v.Format > formatVersion", New: "v.Format > formatVersion && false"}}, "", "format_written_by_a_newer_release"},
-		{"settings that are denied are said", table("run.go", "f.unknown = unknownConfigs(cfg)", ""), "", "describe_configs_denied"},
+		{"settings that are denied are said", table("run.go", "f.unknown = e.unknownConfigs(cfg)", ""), "", "describe_configs_denied"},
 
 		// Verification.
 		{"rows without a record are deleted", table("verify.go", "f.batch.Delete(key)", ""), "", "deleted_while_down_tombstone_compacted_away"},
@@ -61,7 +62,13 @@ func guards() []guard {
 		{"a recreated topic is found while running", inFeed("watch.go", "t.ID.Known() && s.id.Known() && t.ID != s.id {", "false {"), "", "topic_recreated_while_running"},
 		{"positions of the earlier topic fail", table("run.go", "e.topicID.Store(&id)", "_ = id"), "globaltable", "TestRecreatedTopicFailsItsWaiters"},
 
+		{"what is resumed is known to be what it is now", table("decide.go", "if err := adopt(building, want); err != nil {", "if err := error(nil); err != nil {"), "globaltable", "TestBadRecordInARebuild"},
+		{"many workers do not begin at once", table("guard.go", "wait := rand.N(most)", "wait := min(1, most)"), "globaltable", "TestRebuildJitter"},
+		{"a manifest that ends early is damage", []mutate.Change{{File: "internal/store/generation.go", Old: "if err = g.requireNumbers(); err == nil {", New: "if true {"}}, "internal/store", "TestDamagedManifestBringsNoOldRowsBack"},
+
 		// What is applied.
+		{"a bad record ends Run", table("apply.go", "if f.e.cfg.badRecords == Fail {", "if false {"), "", "bad_record_fails_run"},
+		{"nothing behind a bad record is applied", table("writer.go", "if f.broken != nil {\n\t\treturn f.broken // there", "if false {\n\t\treturn f.broken // there"), "globaltable", "TestFlushBehindABadRecordOfABulkLoad"},
 		{"records without a key are no rows", table("apply.go", "if r.Key == nil {", "if r.Key == nil && false {"), "", "null_keys_are_dropped"},
 		{"what is rejected takes the row away", table("apply.go", "// never saw that either.\n\t\t\t\tto.Delete(r.Key)", "// never saw that either."), "", "poison_value_over_a_good_row"},
 		{"what may be tried again is not bad", table("badrecords.go", "case codec.IsRetryable(err):", "case false:"), "", "schema_registry_away_under_skip"},
@@ -98,13 +105,23 @@ func TestGuardsMatter(t *testing.T) {
 	if !*guardsOff {
 		t.Skip("it builds the table some forty times; give -guards")
 	}
+	run := func(pkg, tests string) mutate.Run {
+		if pkg == "" {
+			pkg, tests = "internal/scenario", "^TestScenario$/"+tests
+		}
+		return mutate.Run{Package: pkg, Tests: tests, Args: []string{"-short", "-timeout=100s"}}
+	}
+	// With all of them on, all is green.
+	all := map[string][]string{}
 	for _, g := range guards() {
-		t.Run(g.name, func(t *testing.T) {
-			run := mutate.Run{Package: g.pkg, Tests: "^" + g.test + "$", Args: []string{"-short", "-timeout=100s"}}
-			if g.pkg == "" {
-				run.Package, run.Tests = "internal/scenario", "^TestScenario$/^"+g.test+"$"
-			}
-			mutate.Red(t, run, g.off...)
-		})
+		all[g.pkg] = append(all[g.pkg], g.test)
+	}
+	for pkg, tests := range all {
+		red, out, err := mutate.Try(t.Context(), t.TempDir(), run(pkg, "^("+strings.Join(tests, "|")+")$"))
+		require.NoError(t, err, out)
+		require.False(t, red, out)
+	}
+	for _, g := range guards() {
+		t.Run(g.name, func(t *testing.T) { mutate.Red(t, run(g.pkg, "^"+g.test+"$"), g.off...) })
 	}
 }
