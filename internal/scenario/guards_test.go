@@ -63,7 +63,7 @@ func guards() []guard {
 		{"positions of the earlier topic fail", table("run.go", "e.topicID.Store(&id)", "_ = id"), "globaltable", "TestRecreatedTopicFailsItsWaiters"},
 
 		{"what is resumed is known to be what it is now", table("decide.go", "if err := adopt(building, want); err != nil {", "if err := error(nil); err != nil {"), "globaltable", "TestBadRecordInARebuild"},
-		{"many workers do not begin at once", table("guard.go", "wait := rand.N(most)", "wait := min(1, most)"), "globaltable", "TestRebuildJitter"},
+		{"many workers do not begin at once", table("guard.go", "wait := rand.N(most)", "wait := min(1, rand.N(most))"), "globaltable", "TestRebuildJitter"},
 		{"a manifest that ends early is damage", []mutate.Change{{File: "internal/store/generation.go", Old: "if err = g.requireNumbers(); err == nil {", New: "if true {"}}, "internal/store", "TestDamagedManifestBringsNoOldRowsBack"},
 
 		// What is applied.
