@@ -75,14 +75,16 @@ func samePolicy(has, want string) bool { return has == want || has == failed }
 // they are.
 func checkerOf[K, V any](topic string, key codec.Codec[K], value codec.Codec[V]) shaper {
 	check := func(r *kgo.Record) (err error) {
+		at := "key codec"
 		defer func() {
 			if v := recover(); v != nil {
-				err = newPanicError("codec", v)
+				err = newPanicError(at, v)
 			}
 		}()
 		if _, err = key.Decode(r.Key, codec.Meta{Topic: topic, Part: codec.Key, Headers: &r.Headers}); err != nil {
 			return err
 		}
+		at = "value codec"
 		_, err = value.Decode(r.Value, codec.Meta{Topic: topic, Part: codec.Value, Headers: &r.Headers})
 		return err
 	}

@@ -218,3 +218,27 @@ func TestFlushBehindABadRecordOfABulkLoad(t *testing.T) {
 	require.Empty(t, f.rows(t))
 	require.Zero(t, f.gen.State().Counters)
 }
+
+// panickyCodec panics at what is no number.
+type panickyCodec struct{ codec.Codec[int] }
+
+func (c panickyCodec) Decode(b []byte, m codec.Meta) (int, error) {
+	v, err := c.Codec.Decode(b, m)
+	if err != nil {
+		panic(err)
+	}
+	return v, nil
+}
+
+// A codec that panics makes the record bad, and it is said which codec.
+func TestBadRecordOfACodecThatPanics(t *testing.T) {
+	e := newEnv(t, kafkatest.Fake(t), 1)
+	e.put("a=1", "b=no number")
+	_, done := openInts(e, panickyCodec{codec.JSON[int]()}, InMemory(), BadRecords(Fail))
+	err := <-done
+	var bad *BadRecordError
+	var panicked *PanicError
+	require.ErrorAs(t, err, &bad)
+	require.ErrorAs(t, err, &panicked)
+	require.Equal(t, "value codec", panicked.Where)
+}

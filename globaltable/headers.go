@@ -7,6 +7,7 @@ import (
 	"unsafe"
 
 	"github.com/globaltable/enrich/codec"
+	"github.com/globaltable/enrich/internal/store"
 )
 
 // Headers keeps the headers of records beside their rows: codecs are given them
@@ -31,12 +32,20 @@ func appendHeaders(dst []byte, hs []codec.Header) []byte {
 
 var errHeaders = errors.New("the stored headers of the row cannot be read")
 
-// parseHeaders reads what appendHeaders wrote, and keeps nothing of b. Nil gives
-// nil: the headers were not kept.
-func parseHeaders(b []byte) ([]codec.Header, error) {
-	if b == nil {
+// headersOf returns the headers of a row, nil if they were not kept.
+func headersOf(row *store.Row) (*[]codec.Header, error) {
+	if row.Headers == nil {
 		return nil, nil
 	}
+	hs, err := parseHeaders(row.Headers)
+	if err != nil {
+		return nil, err
+	}
+	return &hs, nil
+}
+
+// parseHeaders reads what appendHeaders wrote, and keeps nothing of b.
+func parseHeaders(b []byte) ([]codec.Header, error) {
 	n, b, ok := cutUvarint(b)
 	if !ok || n > uint64(len(b)/2) { // each takes two bytes at least
 		return nil, errHeaders

@@ -164,12 +164,8 @@ func (t *Table[K, V]) decode(row *store.Row) (value V, headers *[]codec.Header, 
 			err = t.decodeError(row, newPanicError("value codec", v))
 		}
 	}()
-	if row.Headers != nil {
-		hs, err := parseHeaders(row.Headers)
-		if err != nil {
-			return value, nil, t.decodeError(row, err)
-		}
-		headers = &hs
+	if headers, err = headersOf(row); err != nil {
+		return value, nil, t.decodeError(row, err)
 	}
 	value, err = t.value.Decode(row.Value, t.meta(codec.Value, headers))
 	if err != nil {
@@ -204,13 +200,9 @@ func (t *Table[K, V]) decodeKey(b []byte, row *store.Row) (key K, err error) {
 			err = newPanicError("key codec", v)
 		}
 	}()
-	var headers *[]codec.Header
-	if row.Headers != nil {
-		hs, err := parseHeaders(row.Headers)
-		if err != nil {
-			return key, err
-		}
-		headers = &hs
+	headers, err := headersOf(row)
+	if err != nil {
+		return key, err
 	}
 	return t.key.Decode(b, t.meta(codec.Key, headers))
 }

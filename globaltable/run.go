@@ -193,8 +193,8 @@ func (e *engine) announce(pl plan) {
 	}
 	switch pl.decision {
 	case Rebuilt:
-		if pl.beside {
-			e.refuseRebuilding(pl.reason)
+		if e.cfg.whileRebuilding == Refuse && pl.beside {
+			e.refuse(refusedRebuilding, fmt.Errorf("%w: table %s is rebuilt: %s", ErrNotReady, e.topic, pl.reason))
 		}
 		e.setStatus(Rebuilding, pl.reason, nil)
 		e.hooks.rebuild(RebuildBegun, pl.reason, nil)
@@ -211,13 +211,6 @@ func (e *engine) announce(pl plan) {
 		}
 	}
 	e.log.Info("table session", "decision", pl.decision, "reason", pl.reason, "generation", pl.gen.Number(), "topic_id", TopicID(pl.gen.Identity().TopicID).String())
-}
-
-// refuseRebuilding refuses reads while the rows are rebuilt, if that is wanted.
-func (e *engine) refuseRebuilding(reason Reason) {
-	if e.cfg.whileRebuilding == Refuse {
-		e.refuse(refusedRebuilding, fmt.Errorf("%w: table %s is rebuilt: %s", ErrNotReady, e.topic, reason))
-	}
 }
 
 // sessionOfRebuild ends a session whose generation was built beside another. If
